@@ -1,0 +1,90 @@
+//! `cargo xtask`: what a person or a CI machine does with this repository, in one command each.
+//!
+//! Uses the standard library only, so that it is built in seconds on a fresh machine.
+
+mod run;
+mod setup;
+mod test;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use run::Failure;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo [--yes] [--stay]   build, then run a three-site cluster that answers real calls and survives
+                          losses; --stay keeps it up afterwards
+  test                    everything that CI checks: format, lints, all tests, documentation, live
+                          clusters; --only NAME runs one step, --list shows them
+  setup [--yes]           install what building and testing need; also done by demo and test
+  fix                     format, and apply the lints' own suggestions
+  verify                  the quick part of test: format, lints, tests without live clusters
+
+Options
+  --yes                   install missing packages without asking
+
+Environment
+  CARGO_TARGET_DIR        where builds go; ~/.cache/tandem/target when it is not set
+  TANDEM_SEED             replays random tests with this seed
+";
+
+/// What installing missing packages needs first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    /// Ask at the terminal, when there is one.
+    Ask,
+    /// It was given by `--yes`.
+    Given,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, code }) => {
+            eprintln!("\nxtask: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<(), Failure> {
+    let consent = if words.contains(&"--yes") { Consent::Given } else { Consent::Ask };
+    let rest: Vec<&str> = words.iter().copied().skip(1).filter(|word| *word != "--yes").collect();
+    match words.first() {
+        Some(&"demo") => demo(consent, &rest),
+        Some(&"test") => test::run(consent, &rest),
+        Some(&"setup") if rest.is_empty() => setup::run(consent, setup::For::Tests),
+        Some(&"fix") if rest.is_empty() => fix(consent),
+        Some(&"verify") if rest.is_empty() => test::verify(consent),
+        None | Some(&"help" | &"--help" | &"-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(_) => Err(Failure::usage(format!("{} is not understood\n\n{HELP}", words.join(" ")))),
+    }
+}
+
+fn demo(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
+    setup::run(consent, setup::For::Programs)?;
+    run::step("build the programs");
+    run::cargo(&["build", "--package", "tandem-node", "--package", "tandem-media-relay"])?;
+    run::cargo(&["build", "--package", "tandem-chaos"])?;
+    run::step("run the demo");
+    let program = run::target_dir()?.join("debug/tandem-chaos");
+    run::exec(&program, &[&["demo"], rest].concat())
+}
+
+fn fix(consent: Consent) -> Result<(), Failure> {
+    setup::run(consent, setup::For::Programs)?;
+    run::cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"])?;
+    run::cargo(&["fmt", "--all"])
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
+}
