@@ -1,0 +1,6 @@
+//! What each command does, by family. Each function checks before it changes anything.
+
+mod bindings;
+mod legs;
+mod nodes;
+mod takeover;

@@ -1,0 +1,51 @@
+//! Limits of what every replicated command shares. The queue's own are in
+//! `tandem_routing::limits`; `docs/limits.md` lists both for operators.
+
+/// Nodes that were ever admitted to one cluster.
+pub const NODES_MAX: usize = 1_000;
+/// Commands of one node that may be unacknowledged at a time: the replies that are remembered.
+pub const WINDOW_MAX: u64 = 4_096;
+/// Commands in one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Encoded size of one log entry.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Encoded size of one command.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Live legs: a caller, an agent, and one that still ends for each contact.
+pub const LEGS_MAX: usize = 3_000_000;
+/// Leg ids that one reservation gives a node.
+pub const LEG_IDS_PER_RESERVATION_MAX: u32 = 65_536;
+/// Bindings of one agent.
+pub const BINDINGS_PER_AGENT_MAX: usize = 4;
+/// Remembered idempotency keys of API calls.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 100_000;
+/// For how long an idempotency key is remembered.
+pub const IDEMPOTENCY_MS: u64 = 600_000;
+/// Length of an idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_LEN_MAX: usize = 128;
+/// Entries between two comparisons of the nodes' digests.
+pub const DIGEST_EVERY: u64 = 512;
+/// Comparisons that are remembered.
+pub const CHECKPOINTS_MAX: usize = 8;
+/// Text fields of a dialog record (URIs, tags, Call-ID), each in bytes.
+pub const DIALOG_TEXT_LEN_MAX: usize = 2_048;
+/// Routes of one dialog.
+pub const ROUTE_SET_MAX: usize = 16;
+/// SIP endpoints of one node.
+pub const ENDPOINTS_MAX: usize = 16;
+
+/// How many steps of taking over a lost node's legs one entry does.
+pub const TAKEOVER_WORK_MAX: usize = tandem_routing::limits::APPLY_WORK_MAX;
+
+/// CSeq numbers that come with the ownership of a leg: a taker uses the last so many of the reserved
+/// ones. `crates/sip` reserves in blocks of the same size (`callcontrol` asserts it).
+pub const CSEQ_BLOCK: u32 = 64;
+/// SDP versions that come with the ownership of a leg.
+pub const SDP_VERSION_BLOCK: u64 = 64;
+
+const _: () = {
+    assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(BATCH_COMMANDS_MAX as u64 <= WINDOW_MAX, "one node can fill a batch");
+    assert!(DIALOG_TEXT_LEN_MAX * (ROUTE_SET_MAX + 8) < COMMAND_BYTES_MAX);
+    assert!(IDEMPOTENCY_MS <= tandem_routing::limits::CLUSTER_TIME_JUMP_MS_MAX);
+};

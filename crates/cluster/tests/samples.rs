@@ -1,0 +1,356 @@
+//! The encodings that are on disks already: `samples/` keeps them, and they are read back for ever.
+//!
+//! A change that breaks one of these tests would make nodes unable to read their own logs. Append
+//! variants and fields in a new version instead; `TANDEM_WRITE_SAMPLES=1` writes samples for what
+//! is new, and never changes what is there.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+#![expect(clippy::disallowed_methods, reason = "the samples are files; only this test reads them")]
+
+mod common;
+
+use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+
+use common::{GROUP, Sim, TENANT, admission, answered, dialog, media, name, registration};
+use tandem_cluster::{
+    binding::PhoneTarget,
+    command::{
+        AdmitCall, Batch, BatchError, Command, Envelope, Evidence, LegEnd, LegFact, Outcome,
+        PutBinding, Rejection, Reply, Report, Ringing, decode_outcome, encode_outcome,
+    },
+    ids::{AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal},
+    leg::{Owner, Transport},
+    machine::Machine,
+    seal::Sealed,
+};
+use tandem_routing::{
+    command::{
+        AgentSpec, Command as QueueCommand, DeclineCause, Enqueue, NumberSpec, QueueSpec,
+        Readiness, Rejection as QueueRejection, Reply as QueueReply,
+    },
+    digest::Digest,
+    entity::{EndReason, SiteState},
+    name::CallerNumber,
+    time::{ClusterTime, Millis},
+};
+
+/// Named samples in hexadecimal, one per line.
+struct Samples {
+    file: PathBuf,
+    kept: BTreeMap<String, Vec<u8>>,
+}
+
+impl Samples {
+    fn read(file: &str) -> Self {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("samples").join(file);
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let line = |line: &str| {
+            let (name, hex) = line.split_once(' ').unwrap();
+            (name.to_owned(), unhex(hex))
+        };
+        let kept = text.lines().map(line).collect();
+        Self { file, kept }
+    }
+
+    /// The kept bytes of a sample; new samples are written when asked for.
+    fn expect(&mut self, name: &str, now: &[u8]) -> Vec<u8> {
+        if !self.kept.contains_key(name) {
+            let write = std::env::var_os("TANDEM_WRITE_SAMPLES").is_some();
+            assert!(write, "no sample of {name} is kept; TANDEM_WRITE_SAMPLES=1 writes it");
+            self.kept.insert(name.to_owned(), now.to_vec());
+            let mut text = String::new();
+            for (name, bytes) in &self.kept {
+                writeln!(text, "{name} {}", hex(bytes)).unwrap();
+            }
+            fs::create_dir_all(self.file.parent().unwrap()).unwrap();
+            fs::write(&self.file, text).unwrap();
+        }
+        self.kept[name].clone()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// The name of a command's sample. Without a catch-all, so that a new command needs a sample.
+fn label(command: &Command) -> &'static str {
+    match command {
+        Command::Initialise { .. } => "initialise",
+        Command::AdmitNode(_) => "admit_node",
+        Command::RegisterNode(_) => "register_node",
+        Command::NodeLost { .. } => "node_lost",
+        Command::StopNode => "stop_node",
+        Command::RemoveNode { .. } => "remove_node",
+        Command::RaiseMachineVersion { .. } => "raise_machine_version",
+        Command::ReportDigest { .. } => "report_digest",
+        Command::ReserveLegIds { .. } => "reserve_leg_ids",
+        Command::ExpireDue => "expire_due",
+        Command::ContinueWork => "continue_work",
+        Command::Queue(command) => match command {
+            QueueCommand::PutSite { .. } => "queue.put_site",
+            QueueCommand::SetSiteState { .. } => "queue.set_site_state",
+            QueueCommand::SetSiteWeight { .. } => "queue.set_site_weight",
+            QueueCommand::PutQueue { .. } => "queue.put_queue",
+            QueueCommand::RemoveQueue { .. } => "queue.remove_queue",
+            QueueCommand::PutNumber { .. } => "queue.put_number",
+            QueueCommand::RemoveNumber { .. } => "queue.remove_number",
+            QueueCommand::PutAgent { .. } => "queue.put_agent",
+            QueueCommand::RemoveAgent { .. } => "queue.remove_agent",
+            QueueCommand::LogIn { .. } => "queue.log_in",
+            QueueCommand::LogOut { .. } => "queue.log_out",
+            QueueCommand::SetReadiness { .. } => "queue.set_readiness",
+            QueueCommand::Enqueue(_) => "queue.enqueue",
+            QueueCommand::Accept { .. } => "queue.accept",
+            QueueCommand::Decline { .. } => "queue.decline",
+            QueueCommand::End { .. } => "queue.end",
+            QueueCommand::ExpireDue => "queue.expire_due",
+            QueueCommand::ContinueWork => "queue.continue_work",
+        },
+        Command::AdmitCall(_) => "admit_call",
+        Command::LegRinging(_) => "leg_ringing",
+        Command::LegAnswered(_) => "leg_answered",
+        Command::LegFailed(_) => "leg_failed",
+        Command::LegReport(_) => "leg_report",
+        Command::LegConfirmed(_) => "leg_confirmed",
+        Command::LegEnded(_) => "leg_ended",
+        Command::PutBinding(_) => "put_binding",
+        Command::RemoveBinding { .. } => "remove_binding",
+        Command::DeviceAlive { .. } => "device_alive",
+        Command::PutCredential { .. } => "put_credential",
+    }
+}
+
+/// How many labels there are: a command whose sample is missing below is noticed.
+const LABELS: usize = 40;
+
+fn queue_commands() -> Vec<QueueCommand> {
+    let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
+    let queue = QueueSpec {
+        requirement: "spanish>=5 and (billing or not site:lon)".parse().unwrap(),
+        weight: 3,
+        wait_max: Millis(60_000),
+        ..QueueSpec::named(name("sales"))
+    };
+    let number = NumberSpec {
+        number: name("+442071838750"),
+        queue: name("sales"),
+        requirement: "french".parse().unwrap(),
+        priority: 7,
+    };
+    let agent = AgentSpec {
+        name: name("amy"),
+        site: name("lon"),
+        skills: [(name("spanish"), 7)].into(),
+        queues: [name("sales")].into(),
+    };
+    let enqueue = Enqueue {
+        called: name("100"),
+        caller: CallerNumber::new("+447700900123"),
+        ingress: name("lon"),
+        waited: Millis(5),
+    };
+    vec![
+        QueueCommand::PutSite { name: name("lon"), region: name("eu") },
+        QueueCommand::SetSiteState { site: name("lon"), state: SiteState::Draining },
+        QueueCommand::SetSiteWeight { site: name("lon"), weight: 50 },
+        QueueCommand::PutQueue { tenant, queue },
+        QueueCommand::RemoveQueue { tenant, queue: name("sales") },
+        QueueCommand::PutNumber { tenant, number },
+        QueueCommand::RemoveNumber { tenant, number: name("100") },
+        QueueCommand::PutAgent { tenant, agent },
+        QueueCommand::RemoveAgent { tenant, agent: name("amy") },
+        QueueCommand::LogIn { tenant, agent: name("amy"), as_state: Readiness::Ready },
+        QueueCommand::LogOut { tenant, agent: name("amy") },
+        QueueCommand::SetReadiness {
+            tenant,
+            agent: name("amy"),
+            to: Readiness::NotReady(Some(name("break"))),
+        },
+        QueueCommand::Enqueue(enqueue),
+        QueueCommand::Accept { offer: OfferNumber(9), contact },
+        QueueCommand::Decline { offer: OfferNumber(9), contact, cause: DeclineCause::Busy },
+        QueueCommand::End { contact, reason: EndReason::Operator },
+        QueueCommand::ExpireDue,
+        QueueCommand::ContinueWork,
+    ]
+}
+
+fn commands() -> Vec<Command> {
+    let leg = LegId { group: GROUP, ordinal: Ordinal(4_097) };
+    let epoch = LegEpoch(2);
+    let owner = Owner { node: NodeId(1), epoch: Epoch(3) };
+    let report = Box::new(Report { dialog: Some(dialog("report")), media: Some(media(1, 20_000)) });
+    let mut sim = Sim::center();
+    sim.call(1);
+    let agent_leg = sim.agent_leg("amy").unwrap().clone();
+    let admit = AdmitCall {
+        leg,
+        called: name("100"),
+        caller: CallerNumber::new("+447700900123"),
+        ingress: name("lon"),
+        dialog: dialog("call"),
+        media: media(1, 20_000),
+    };
+    let binding = PutBinding {
+        tenant: TENANT,
+        agent: AgentId(4),
+        target: PhoneTarget {
+            contact_uri: "sip:amy@192.0.2.7:5060".into(),
+            transport: Transport::Tcp,
+            source: "192.0.2.7:40000".into(),
+            edge: owner,
+        },
+        call_id: "reg".into(),
+        cseq: 3,
+        lifetime: Millis(600_000),
+    };
+    let mut commands = vec![
+        Command::Initialise { cluster: ClusterId(9), machine_version: 1 },
+        Command::AdmitNode(admission(1, "lon")),
+        Command::RegisterNode(registration(1, 5)),
+        Command::NodeLost { node: NodeId(1), epoch: Epoch(3), evidence: Evidence::Witness },
+        Command::StopNode,
+        Command::RemoveNode { node: NodeId(1) },
+        Command::RaiseMachineVersion { to: 2 },
+        Command::ReportDigest { index: 512, digest: Digest(0xabcd) },
+        Command::ReserveLegIds { count: 4_096 },
+        Command::ExpireDue,
+        Command::ContinueWork,
+        Command::AdmitCall(Box::new(admit)),
+        Command::LegRinging(LegFact { leg, epoch, fact: Ringing { dialog: dialog("rings") } }),
+        Command::LegAnswered(LegFact { leg, epoch, fact: Box::new(answered(&agent_leg, 1)) }),
+        Command::LegFailed(LegFact { leg, epoch, fact: DeclineCause::NotAnswered }),
+        Command::LegReport(LegFact { leg, epoch, fact: report.clone() }),
+        Command::LegConfirmed(LegFact { leg, epoch, fact: report }),
+        Command::LegEnded(LegFact { leg, epoch, fact: LegEnd::PeerGone }),
+        Command::PutBinding(binding),
+        Command::RemoveBinding { tenant: TENANT, agent: AgentId(4), contact_uri: "sip:a@b".into() },
+        Command::DeviceAlive { agent: AgentId(4) },
+        Command::PutCredential {
+            tenant: TENANT,
+            agent: name("amy"),
+            realm: "tandem".into(),
+            sealed: Sealed { key: 0, nonce: [7; 24], bytes: vec![1, 2, 3] },
+        },
+    ];
+    commands.extend(queue_commands().into_iter().map(Command::Queue));
+    commands
+}
+
+fn batch(command: Command) -> Batch {
+    let envelope = Envelope {
+        node: NodeId(2),
+        epoch: Epoch(3),
+        sequence: 41,
+        ack_below: 40,
+        age: Millis(12),
+        idempotency: Some("order-7".into()),
+        command,
+    };
+    let (machine_version, time) = (1, ClusterTime(123_456));
+    Batch { machine_version, group: GROUP, time, envelopes: vec![envelope] }
+}
+
+// Goal: a log entry with each command is written as it always was, and read as what it was.
+#[test]
+fn log_entries_keep_their_encoding() {
+    let mut samples = Samples::read("batch-1.hex");
+    let mut seen = std::collections::BTreeSet::new();
+    for command in commands() {
+        let label = label(&command);
+        seen.insert(label);
+        let batch = batch(command);
+        let now = batch.encode().unwrap();
+        let kept = samples.expect(label, &now);
+        assert_eq!(Batch::decode(&kept), Ok(batch), "{label} is read differently");
+        assert_eq!(hex(&kept), hex(&now), "{label} is written differently");
+    }
+    assert_eq!(seen.len(), LABELS, "each command has a sample");
+}
+
+fn outcomes() -> Vec<(&'static str, Outcome)> {
+    let leg = LegId { group: GROUP, ordinal: Ordinal(1) };
+    let contact = ContactId { group: GROUP, ordinal: Ordinal(2) };
+    let (node, epoch) = (NodeId(1), Epoch(2));
+    vec![
+        ("done", Ok(Reply::Done)),
+        ("registered", Ok(Reply::Registered { epoch, first_leg: leg })),
+        ("leg_ids", Ok(Reply::LegIds { first: leg })),
+        ("call_admitted", Ok(Reply::CallAdmitted { contact })),
+        ("queue", Ok(Reply::Queue(QueueReply::Enqueued { contact, queue_len: 3 }))),
+        ("answered_too_late", Ok(Reply::AnsweredTooLate)),
+        ("rejected", Err(Rejection::Queue(QueueRejection::QueueMustExist(name("x"))))),
+        ("fenced", Err(Rejection::Fenced { node, epoch, current: Epoch(3) })),
+        ("leg_must_be_owned", Err(Rejection::LegMustBeOwned { leg, epoch: LegEpoch(1) })),
+        ("bug", Err(Rejection::Bug { incident: 5 })),
+    ]
+}
+
+// Goal: remembered outcomes, which answer retries after an upgrade, keep their encoding.
+#[test]
+fn outcomes_keep_their_encoding() {
+    let mut samples = Samples::read("outcome-1.hex");
+    for (label, outcome) in outcomes() {
+        let now = encode_outcome(&outcome);
+        let kept = samples.expect(label, &now);
+        assert_eq!(decode_outcome(&kept), Ok(outcome), "{label} is read differently");
+        assert_eq!(hex(&kept), hex(&now), "{label} is written differently");
+    }
+}
+
+/// A center in which every table has rows.
+fn full_center() -> Machine {
+    let mut sim = Sim::center();
+    let credential = commands()
+        .into_iter()
+        .find(|command| matches!(command, Command::PutCredential { .. }))
+        .unwrap();
+    sim.propose(1, credential).unwrap();
+    let (talking, waiting) = (sim.call(1), sim.call(2));
+    sim.answer("amy").unwrap();
+    for _ in 0..3 {
+        sim.call(3);
+    }
+    let mut keyed = sim.envelope(2, Command::ReserveLegIds { count: 1 });
+    keyed.idempotency = Some("order-7".into());
+    sim.apply(vec![keyed]);
+    sim.propose(1, Command::ReportDigest { index: 512, digest: Digest(1) }).unwrap();
+    let gone = Command::LegEnded(sim.fact(waiting, LegEnd::PeerGone));
+    sim.propose(2, gone).unwrap();
+    assert!(sim.machine.legs().contains(&talking));
+    sim.machine
+}
+
+// Goal: rows that were written are loaded for ever, and written the same again.
+#[test]
+fn rows_keep_their_encoding() {
+    let mut samples = Samples::read("row-1.hex");
+    let machine = full_center();
+    let mut kept = Vec::new();
+    for (key, value) in machine.stored_rows() {
+        kept.push((key.clone(), samples.expect(&hex(&key), &value)));
+    }
+    assert_eq!(kept.len(), samples.kept.len(), "no row of the samples is written any more");
+    let loaded = Machine::load(GROUP, kept.iter().cloned().map(Ok::<_, ()>)).unwrap();
+    assert_eq!(loaded, machine, "the rows are read differently");
+    let again: Vec<_> = loaded.stored_rows().collect();
+    assert_eq!(again, kept, "the rows are written differently");
+}
+
+// Goal: what a newer program wrote is refused with its format, not taken for damage; damage is
+// refused too.
+#[test]
+fn foreign_formats_are_refused() {
+    let good = batch(Command::ExpireDue).encode().unwrap();
+    let mut newer = good.clone();
+    newer[0] += 1;
+    assert_eq!(Batch::decode(&newer), Err(BatchError::NewerFormat { format: good[0] + 1 }));
+    for damaged in [&good[..good.len() - 1], &[], &[good.as_slice(), &[0]].concat()] {
+        assert!(matches!(Batch::decode(damaged), Err(BatchError::Damaged(_))), "{damaged:?}");
+    }
+}

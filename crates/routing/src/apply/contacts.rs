@@ -1,0 +1,324 @@
+//! Contacts: admission, offers taken or not, ends, and the loss of an owner.
+
+use crate::{
+    command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
+    entity::{
+        Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Number, Queue,
+        Reservation, SiteChoice, SiteState, WorkState,
+    },
+    ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
+    limits::{
+        APPLY_WORK_MAX, CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONTACTS_MAX, RESERVATION_MS,
+        RESERVATIONS_MAX,
+    },
+    matching::Idle,
+    requirement::BoundRequirement,
+    state::State,
+    time::{ClusterTime, Millis},
+};
+
+impl State {
+    pub(super) fn enqueue(
+        &mut self,
+        group: GroupId,
+        enqueue: &Enqueue,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let number = self
+            .numbers
+            .get(&enqueue.called)
+            .ok_or_else(|| Rejection::NumberMustExist(enqueue.called.clone()))?
+            .clone();
+        let site = self
+            .site_named(&enqueue.ingress)
+            .ok_or_else(|| Rejection::SiteMustExist(enqueue.ingress.clone()))?;
+        if site.state == SiteState::Closed {
+            return Err(Rejection::SiteMustBeOpen(site.name.clone()));
+        }
+        let ingress = site.id;
+        let queue = self
+            .queues
+            .get(&number.queue)
+            .ok_or_else(|| Rejection::NumberMustExist(enqueue.called.clone()))?
+            .clone();
+        let waiting = self.queue_len(queue.id);
+        if waiting >= queue.length_max {
+            return Err(Rejection::QueueMustHaveRoom(queue.name.clone(), waiting));
+        }
+        check::room("contacts", self.contacts.len(), CONTACTS_MAX)?;
+
+        let id = ContactId { group, ordinal: self.counters.ordinal };
+        let mut contact = self.new_contact(id, enqueue, &number, ingress);
+        contact.follow(&queue);
+        self.check_class(queue.id, &contact.requirement)?;
+        if let Some(place) = self.remove_reservation(&(queue.id, contact.caller.clone())) {
+            contact.arrival = place.arrival;
+            contact.follow(&queue);
+        }
+        contact.serving = self.assign_site(&contact, &queue);
+        contact.widen_at = widen_at(&contact, &queue, self.counters.now);
+        self.insert_contact(contact);
+        events.push(Event::ContactEnqueued(id));
+        self.match_contact(id, events);
+        Ok(Reply::Enqueued { contact: id, queue_len: self.queue_len(queue.id) })
+    }
+
+    fn new_contact(
+        &self,
+        id: ContactId,
+        enqueue: &Enqueue,
+        number: &Number,
+        ingress: SiteId,
+    ) -> Contact {
+        Contact {
+            id,
+            tenant: number.tenant,
+            queue: number.queue,
+            requirement: BoundRequirement::anybody(),
+            own_requirement: number.requirement.clone(),
+            priority: number.priority,
+            effective_arrival_ms: 0,
+            arrival: self.counters.now - enqueue.waited,
+            admitted: self.counters.now,
+            ingress,
+            serving: ingress,
+            widen_at: None,
+            wait_until: None,
+            caller: enqueue.caller.clone(),
+            called: enqueue.called.clone(),
+            state: ContactState::Queued,
+            last_offer: None,
+            offers: 0,
+        }
+    }
+
+    /// A requirement that is new may not make too many classes, for anybody.
+    fn check_class(&self, queue: QueueId, requirement: &BoundRequirement) -> Result<(), Rejection> {
+        if self.index.has_class(queue, requirement) {
+            return Ok(());
+        }
+        check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
+        for agent in self.index.agents_of_queue(queue) {
+            let classes = self.index.class_count_of_agent(agent);
+            check::room("requirement classes of one agent", classes, CLASSES_PER_AGENT_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// The site whose agents a contact prefers.
+    pub(super) fn assign_site(&mut self, contact: &Contact, queue: &Queue) -> SiteId {
+        let by_weight = queue.site_choice == SiteChoice::Weighted;
+        if !by_weight && self.site_takes_contacts(contact.ingress) {
+            return contact.ingress;
+        }
+        let Some(site) = self.share(queue.id) else { return contact.ingress };
+        self.queues.update(&queue.id, |queue| *queue.assigned.entry(site).or_default() += 1);
+        site
+    }
+
+    /// The site that is furthest below its share of this queue's contacts; the lower id among
+    /// equals. Shares follow the weights of the sites that take contacts.
+    fn share(&self, queue: QueueId) -> Option<SiteId> {
+        let queue = self.queues.get(&queue)?;
+        let load = |site: SiteId| u128::from(queue.assigned.get(&site).copied().unwrap_or(0)) + 1;
+        self.sites
+            .iter()
+            .filter(|site| site.takes_contacts())
+            .min_by(|a, b| {
+                let left = load(a.id) * u128::from(b.weight);
+                let right = load(b.id) * u128::from(a.weight);
+                left.cmp(&right).then(a.id.cmp(&b.id))
+            })
+            .map(|site| site.id)
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        number: OfferNumber,
+        id: ContactId,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let stale = Rejection::OfferMustBeCurrent(number);
+        let contact = self.contacts.get(&id).ok_or(stale.clone())?;
+        let agent = match contact.state {
+            ContactState::Offered { offer, agent } if offer == number => agent,
+            // Too late, but nobody else was asked and the agent is free: better than ringing again.
+            ContactState::Queued => match contact.last_offer {
+                Some((offer, agent)) if offer == number && self.can_take_late(agent) => agent,
+                _ => return Err(stale),
+            },
+            _ => return Err(stale),
+        };
+        let now = self.counters.now;
+        self.remove_offer(number);
+        self.update_contact(id, |row| {
+            row.state = ContactState::Connected { agent, offer: number, since: now };
+            row.widen_at = None;
+        });
+        self.update_agent(agent, |row| {
+            row.work = WorkState::Busy(id);
+            row.work_since = now;
+        });
+        let how = OfferEnd::Accepted;
+        events.push(Event::OfferEnded { offer: number, contact: id, agent, how });
+        events.push(Event::ContactConnected { contact: id, agent, offer: number });
+        events.push(Event::AgentChanged(agent));
+        Ok(Reply::Connected { agent })
+    }
+
+    fn can_take_late(&self, agent: AgentId) -> bool {
+        self.agents
+            .get(&agent)
+            .is_some_and(|row| row.login != LoginState::LoggedOut && !row.is_engaged())
+    }
+
+    pub(super) fn decline(
+        &mut self,
+        number: OfferNumber,
+        id: ContactId,
+        cause: DeclineCause,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        match self.offers.get(&number) {
+            Some(offer) if offer.contact == id => {}
+            _ => return Err(Rejection::OfferMustBeCurrent(number)),
+        }
+        self.end_offer(number, OfferEnd::Declined(cause), events);
+        self.match_contact(id, events);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn end(
+        &mut self,
+        id: ContactId,
+        reason: EndReason,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let contact = self.contacts.get(&id).ok_or(Rejection::ContactMustBeLive(id))?;
+        let queue = self.queues.get(&contact.queue);
+        let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
+        let now = self.counters.now;
+        let freed = match contact.state {
+            ContactState::Queued | ContactState::Unconfirmed => None,
+            ContactState::Offered { offer, agent } => {
+                self.end_offer(offer, OfferEnd::ContactGone, events);
+                Some(agent)
+            }
+            ContactState::Connected { agent, .. } => {
+                let then = (wrap_up.0 > 0).then(|| WorkState::WrapUp(now + wrap_up));
+                self.free_agent(agent, now, then, Idle::BeginsNow);
+                events.push(Event::AgentChanged(agent));
+                Some(agent)
+            }
+        };
+        if let Some(contact) = self.remove_contact(id) {
+            if reason == EndReason::LegLost {
+                self.reserve_place(&contact);
+            }
+            events.push(Event::ContactEnded { contact: Box::new(contact), reason });
+        }
+        if let Some(agent) = freed {
+            self.match_agent(agent, events);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Remembers since when a caller had waited whose leg was lost by us.
+    fn reserve_place(&mut self, contact: &Contact) {
+        if contact.caller.is_withheld()
+            || !contact.is_waiting()
+            || self.reservations.len() >= RESERVATIONS_MAX
+        {
+            return;
+        }
+        self.put_reservation(Reservation {
+            tenant: contact.tenant,
+            queue: contact.queue,
+            caller: contact.caller.clone(),
+            arrival: contact.arrival,
+            expires: self.counters.now + Millis(RESERVATION_MS),
+        });
+    }
+
+    // --- loss of owners: called by the composition in crates/cluster ------------------------------
+
+    /// The owner of a contact's caller leg was lost: a waiting contact keeps its place and is not
+    /// offered until it is confirmed; an offer of it is withdrawn without blame. A conversation
+    /// goes on.
+    pub fn unconfirm(&mut self, id: ContactId, events: &mut Vec<Event>) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let freed = match contact.state {
+            ContactState::Queued => None,
+            ContactState::Offered { offer, agent } => {
+                self.end_offer(offer, OfferEnd::ContactGone, events);
+                Some(agent)
+            }
+            ContactState::Unconfirmed | ContactState::Connected { .. } => return,
+        };
+        self.update_contact(id, |row| row.state = ContactState::Unconfirmed);
+        events.push(Event::ContactUnconfirmed(id));
+        if let Some(agent) = freed {
+            self.match_agent(agent, events);
+        }
+        self.run_work(APPLY_WORK_MAX, events);
+    }
+
+    /// The caller's leg answered its new owner, or media flows: the contact may be offered again.
+    pub fn confirm(&mut self, id: ContactId, events: &mut Vec<Event>) {
+        if self.contacts.get(&id).is_some_and(|row| row.state == ContactState::Unconfirmed) {
+            self.update_contact(id, |row| row.state = ContactState::Queued);
+            events.push(Event::ContactConfirmed(id));
+            self.match_contact(id, events);
+        }
+    }
+
+    /// The node that made an agent's phone ring was lost: the offer ends without blame, the phone
+    /// must show a sign of life before it is used again, and the contact goes to another agent at
+    /// once.
+    pub fn offer_owner_lost(&mut self, number: OfferNumber, events: &mut Vec<Event>) {
+        let Some(offer) = self.end_offer(number, OfferEnd::OwnerLost, events) else { return };
+        self.update_agent(offer.agent, |row| row.device = DeviceState::Recovering);
+        self.match_contact(offer.contact, events);
+        self.run_work(APPLY_WORK_MAX, events);
+    }
+
+    /// The leg of the agent who talked with a contact is lost for good: the caller goes back to
+    /// their place in the line (R11), and the agent is not ready because their device failed. A
+    /// caller whose own leg is in doubt is not offered until it is confirmed.
+    pub fn requeue(&mut self, id: ContactId, caller: CallerLeg, events: &mut Vec<Event>) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let ContactState::Connected { agent, .. } = contact.state else { return };
+        let now = self.counters.now;
+        let then = WorkState::NotReady(NotReadyReason::DeviceFailed);
+        let wait_max = self.queues.get(&contact.queue).map_or(Millis(0), |queue| queue.wait_max);
+        self.update_contact(id, |row| {
+            row.state = match caller {
+                CallerLeg::Held => ContactState::Queued,
+                CallerLeg::InDoubt => ContactState::Unconfirmed,
+            };
+            row.last_offer = None;
+            // The conversation was not waiting.
+            row.wait_until = (wait_max.0 > 0).then(|| now + wait_max);
+        });
+        self.free_agent(agent, now, Some(then), Idle::BeginsNow);
+        events.push(Event::ContactRequeued { contact: id, agent });
+        events.push(Event::AgentChanged(agent));
+        self.match_contact(id, events);
+        self.run_work(APPLY_WORK_MAX, events);
+    }
+}
+
+/// Whether a caller's leg is known to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerLeg {
+    /// Its owner has the caller's word.
+    Held,
+    /// It was taken over and has not answered yet.
+    InDoubt,
+}
+
+/// Until when a contact is kept for its preferred site.
+fn widen_at(contact: &Contact, queue: &Queue, now: ClusterTime) -> Option<ClusterTime> {
+    let at = contact.arrival + queue.widen_after;
+    (queue.site_choice != SiteChoice::Any && queue.widen_after.0 > 0 && at > now).then_some(at)
+}

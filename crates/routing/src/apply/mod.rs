@@ -1,0 +1,72 @@
+//! What each command does. One file per family: configuration, agents, contacts, time and bulk
+//! work. Each function checks everything before it changes anything, so that a rejection leaves no
+//! trace.
+
+mod agents;
+mod config;
+mod contacts;
+mod work;
+
+pub use contacts::CallerLeg;
+
+use crate::{
+    command::{Command, Event, Rejection, Reply, Unfinished},
+    ids::GroupId,
+    limits::APPLY_WORK_MAX,
+    state::State,
+};
+
+impl State {
+    /// Carries one command out at the entry's time ([`State::begin_entry`]) under the command's
+    /// ordinal ([`State::begin_command`]); `group` is where new contacts are born. Cannot fail,
+    /// wait, read a clock or draw a number. Appends what happened to `events`.
+    ///
+    /// # Errors
+    /// A [`Rejection`] names the rule that the command broke; nothing has changed then.
+    pub fn apply(
+        &mut self,
+        group: GroupId,
+        command: &Command,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let before = events.len();
+        let reply = match command {
+            Command::PutSite { name, region } => self.put_site(name, region),
+            Command::SetSiteState { site, state } => self.set_site_state(site, *state),
+            Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
+            Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue),
+            Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),
+            Command::PutNumber { tenant, number } => self.put_number(*tenant, number),
+            Command::RemoveNumber { tenant, number } => self.remove_number(*tenant, number),
+            Command::PutAgent { tenant, agent } => self.put_agent_spec(*tenant, agent),
+            Command::RemoveAgent { tenant, agent } => self.remove_agent_named(*tenant, agent),
+            Command::LogIn { tenant, agent, as_state } => {
+                self.log_in(*tenant, agent, as_state, events)
+            }
+            Command::LogOut { tenant, agent } => self.log_out(*tenant, agent, events),
+            Command::SetReadiness { tenant, agent, to } => {
+                self.set_readiness(*tenant, agent, to, events)
+            }
+            Command::Enqueue(enqueue) => self.enqueue(group, enqueue, events),
+            Command::Accept { offer, contact } => self.accept(*offer, *contact, events),
+            Command::Decline { offer, contact, cause } => {
+                self.decline(*offer, *contact, *cause, events)
+            }
+            Command::End { contact, reason } => self.end(*contact, *reason, events),
+            Command::ExpireDue => self.expire_due(APPLY_WORK_MAX, events),
+            Command::ContinueWork => Ok(Reply::Done),
+        }?;
+        self.run_work(APPLY_WORK_MAX, events);
+        Ok(match reply {
+            Reply::SiteChanged { .. } => {
+                let moved = events[before..]
+                    .iter()
+                    .filter(|event| matches!(event, Event::ContactMoved { .. }))
+                    .count();
+                let unfinished = if self.has_work() { Unfinished::Yes } else { Unfinished::No };
+                Reply::SiteChanged { moved: u32::try_from(moved).unwrap_or(u32::MAX), unfinished }
+            }
+            other => other,
+        })
+    }
+}

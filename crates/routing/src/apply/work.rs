@@ -1,0 +1,162 @@
+//! Time and bulk work: deadlines that are due, and the replicated work list. Both do at most a
+//! given number of steps; what is left stays due or on the list.
+
+use crate::{
+    command::{Event, OfferEnd, Rejection, Reply},
+    entity::{Contact, ContactState, EndReason, Respread, SiteChoice, WorkItem, WorkState},
+    ids::{AgentId, ContactId, QueueId},
+    index::Deadline,
+    limits::OFFER_BACKSTOP_MS,
+    state::State,
+    time::Millis,
+};
+
+impl State {
+    pub(super) fn expire_due(
+        &mut self,
+        budget: usize,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        for _ in 0..budget {
+            let Some((at, deadline)) = self.index.deadlines.first().cloned() else { break };
+            if at > self.counters.now {
+                break;
+            }
+            self.expire(&deadline, events);
+            // Each kind removes its deadline by changing its row; should one not, the loop must
+            // still end.
+            self.index.deadlines.remove(&(at, deadline));
+            self.run_work(budget, events);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn expire(&mut self, deadline: &Deadline, events: &mut Vec<Event>) {
+        match deadline {
+            Deadline::Offer(number) => {
+                if let Some(offer) = self.end_offer(*number, OfferEnd::Expired, events) {
+                    self.match_contact(offer.contact, events);
+                }
+            }
+            Deadline::WrapUp(agent) => self.end_wrap_up(*agent, events),
+            Deadline::Widen(contact) => {
+                self.update_contact(*contact, |row| row.widen_at = None);
+                self.match_contact(*contact, events);
+            }
+            Deadline::WaitMax(contact) => self.waited_too_long(*contact, events),
+            Deadline::Reservation(queue, caller) => {
+                self.remove_reservation(&(*queue, caller.clone()));
+            }
+        }
+    }
+
+    fn end_wrap_up(&mut self, id: AgentId, events: &mut Vec<Event>) {
+        let now = self.counters.now;
+        self.update_agent(id, |row| {
+            row.work = match row.next_not_ready.take() {
+                Some(reason) => WorkState::NotReady(reason),
+                None => WorkState::Ready,
+            };
+            row.work_since = now;
+        });
+        events.push(Event::AgentChanged(id));
+        self.match_agent(id, events);
+    }
+
+    fn waited_too_long(&mut self, id: ContactId, events: &mut Vec<Event>) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        if matches!(contact.state, ContactState::Offered { .. }) {
+            // A phone rings for it: it ends only if that comes to nothing.
+            let again = self.counters.now + Millis(OFFER_BACKSTOP_MS);
+            self.update_contact(id, |row| row.wait_until = Some(again));
+            return;
+        }
+        // The contact is live, so this cannot be refused.
+        if let Err(rejection) = self.end(id, EndReason::WaitedTooLong, events) {
+            debug_assert!(false, "{rejection}");
+        }
+    }
+
+    /// Does up to `budget` steps of the work list.
+    pub(super) fn run_work(&mut self, budget: usize, events: &mut Vec<Event>) {
+        let mut left = budget;
+        while left > 0 {
+            let Some(work) = self.work.iter().next().cloned() else { return };
+            let (used, rest) = match work.item {
+                WorkItem::Rematch => {
+                    let made = self.rematch(left, events);
+                    (made, (made == left).then_some(WorkItem::Rematch))
+                }
+                WorkItem::MoveWaiting { next, respread } => self
+                    .sweep(next, left, |state, contact| {
+                        state.move_contact(contact, respread, events);
+                    })
+                    .map_next(|next| WorkItem::MoveWaiting { next, respread }),
+                WorkItem::Follow { queue, next } => self
+                    .sweep(next, left, |state, contact| state.follow_queue(contact, queue))
+                    .map_next(|next| WorkItem::Follow { queue, next }),
+            };
+            left -= used.min(left);
+            match rest {
+                Some(item) => {
+                    self.work.update(&work.number, |row| row.item = item);
+                }
+                None => {
+                    self.work.remove(&work.number);
+                }
+            }
+        }
+    }
+
+    /// Visits up to `budget` contacts from `next` on.
+    fn sweep(
+        &mut self,
+        next: ContactId,
+        budget: usize,
+        mut visit: impl FnMut(&mut Self, Contact),
+    ) -> Sweep {
+        let batch: Vec<Contact> =
+            self.contacts.iter_from(&next).take(budget + 1).cloned().collect();
+        let more = batch.get(budget).map(|contact| contact.id);
+        let visited = batch.len().min(budget);
+        for contact in batch.into_iter().take(budget) {
+            visit(self, contact);
+        }
+        Sweep { visited, more }
+    }
+
+    fn move_contact(&mut self, contact: Contact, respread: Respread, events: &mut Vec<Event>) {
+        let Some(queue) = self.queues.get(&contact.queue).cloned() else { return };
+        let stranded = !self.site_takes_contacts(contact.serving);
+        let spread = respread == Respread::ByWeight && queue.site_choice == SiteChoice::Weighted;
+        if !contact.is_waiting() || !(stranded || spread) {
+            return;
+        }
+        let to = self.assign_site(&contact, &queue);
+        if to == contact.serving {
+            return;
+        }
+        self.update_contact(contact.id, |row| row.serving = to);
+        let (contact, from) = (contact.id, contact.serving);
+        events.push(Event::ContactMoved { contact, from, to });
+    }
+
+    fn follow_queue(&mut self, contact: Contact, queue: QueueId) {
+        if contact.queue != queue || !contact.is_waiting() {
+            return;
+        }
+        let Some(row) = self.queues.get(&queue).cloned() else { return };
+        self.update_contact(contact.id, |contact| contact.follow(&row));
+    }
+}
+
+struct Sweep {
+    visited: usize,
+    more: Option<ContactId>,
+}
+
+impl Sweep {
+    fn map_next(self, item: impl Fn(ContactId) -> WorkItem) -> (usize, Option<WorkItem>) {
+        (self.visited.max(1), self.more.map(item))
+    }
+}

@@ -1,0 +1,513 @@
+//! The entities of the queue, one replicated row each, with their states.
+//!
+//! Only data and what follows from one row alone; what relates rows to each other is in `state`,
+//! `index` and `apply`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
+    limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
+    name::{CallerNumber, Name},
+    requirement::BoundRequirement,
+    table::{Row, TableTag},
+    time::{ClusterTime, Millis},
+};
+
+/// Counters and the clock: one row.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Time of the last applied entry.
+    pub now: ClusterTime,
+    /// Ordinal of the last applied command.
+    pub ordinal: Ordinal,
+    /// Number of the last offer.
+    pub offer: OfferNumber,
+    /// Last ids given out.
+    pub site: u32,
+    /// See `site`.
+    pub skill: u32,
+    /// See `site`.
+    pub queue: u32,
+    /// See `site`.
+    pub agent: u32,
+    /// See `site`.
+    pub work: u64,
+}
+
+/// What a site does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SiteState {
+    /// Takes callers at its trunks, and its agents get contacts.
+    Open,
+    /// Its agents finish what they have and get nothing new; callers who still arrive there wait
+    /// in the common queue and are served elsewhere.
+    Draining,
+    /// As draining, and its trunks refuse new callers.
+    Closed,
+}
+
+/// A city.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Given at creation.
+    pub id: SiteId,
+    /// Unique.
+    pub name: Name,
+    /// Failure domain for replication.
+    pub region: Name,
+    /// Open, draining or closed.
+    pub state: SiteState,
+    /// Share of contacts for queues that spread by weight, 0-100; 0 takes none.
+    pub weight: u16,
+}
+
+impl Site {
+    /// True when contacts may be offered to agents here.
+    #[must_use]
+    pub fn takes_contacts(&self) -> bool {
+        self.state == SiteState::Open && self.weight > 0
+    }
+}
+
+/// A named ability.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skill {
+    /// Given at creation.
+    pub id: SkillId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Unique in the tenant.
+    pub name: Name,
+}
+
+/// How a queue chooses the site of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SiteChoice {
+    /// The agent who has been idle longest, wherever they sit.
+    #[default]
+    Any,
+    /// An agent of the site where the caller came in, if one is ready; else as `Any`.
+    Nearest,
+    /// An agent of a site chosen in proportion to the sites' weights, if one is ready; else as
+    /// `Any`.
+    Weighted,
+}
+
+/// A named waiting line with rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Given at creation.
+    pub id: QueueId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Unique in the tenant.
+    pub name: Name,
+    /// What an agent must meet.
+    pub requirement: BoundRequirement,
+    /// Importance against other queues that share agents, 0-100: one step counts as ten seconds of
+    /// earlier arrival.
+    pub weight: u8,
+    /// Which site's agents are preferred.
+    pub site_choice: SiteChoice,
+    /// For how long after arrival *only* agents of the preferred site are asked. 0: not at all.
+    pub widen_after: Millis,
+    /// How long an agent's phone rings.
+    pub ring: Millis,
+    /// After-contact work.
+    pub wrap_up: Millis,
+    /// Waiting contacts (with those that ring); more are refused.
+    pub length_max: u32,
+    /// Longest wait; the contact then ends. 0: no limit.
+    pub wait_max: Millis,
+    /// Contacts given to each site since the weights last changed (for `SiteChoice::Weighted`).
+    pub assigned: BTreeMap<SiteId, u64>,
+}
+
+/// A called number: which queue it leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Number {
+    /// Owner.
+    pub tenant: TenantId,
+    /// As it stands in the request URI, normalised. Unique in the cluster.
+    pub number: Name,
+    /// Where its callers wait.
+    pub queue: QueueId,
+    /// What an agent must meet besides the queue's requirement.
+    pub requirement: BoundRequirement,
+    /// Importance of its callers, 0-10, higher first.
+    pub priority: u8,
+}
+
+/// Whether an agent is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LoginState {
+    /// Gets nothing.
+    LoggedOut,
+    /// At work since then.
+    LoggedIn(ClusterTime),
+}
+
+/// Why an agent is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotReadyReason {
+    /// Has just logged in, or gave no reason.
+    Unspecified,
+    /// A reason code of the center: `break`, `training`.
+    Code(Name),
+    /// Did not answer an offer in time.
+    Rona,
+    /// Refused an offer.
+    Declined,
+    /// The phone was busy with something else.
+    DeviceBusy,
+    /// The phone could not be reached or gave an error.
+    DeviceFailed,
+}
+
+/// What an agent is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkState {
+    /// Wants no contact.
+    NotReady(NotReadyReason),
+    /// Waits for a contact.
+    Ready,
+    /// Their phone rings.
+    Offered(OfferNumber),
+    /// Talks.
+    Busy(ContactId),
+    /// After-contact work, until then.
+    WrapUp(ClusterTime),
+}
+
+/// Whether the agent's phone can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceState {
+    /// Not registered.
+    Unregistered,
+    /// Registered and reachable.
+    Registered,
+    /// The node that could reach it was lost: no offers until it shows a sign of life.
+    Recovering,
+}
+
+/// A person who takes contacts. Login, work and device state are three separate fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Given at creation.
+    pub id: AgentId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Unique in the tenant; also the user name of their phone.
+    pub name: Name,
+    /// Where they sit.
+    pub site: SiteId,
+    /// Level (1-10) of each skill they have.
+    pub skills: BTreeMap<SkillId, u8>,
+    /// Queues they serve.
+    pub queues: BTreeSet<QueueId>,
+    /// At work or not.
+    pub login: LoginState,
+    /// What they are doing.
+    pub work: WorkState,
+    /// Their phone.
+    pub device: DeviceState,
+    /// Since when they have had no contact: the longest idle goes first.
+    pub idle_since: ClusterTime,
+    /// Since when `work` is as it is.
+    pub work_since: ClusterTime,
+    /// Asked for while they had a contact; takes effect after it (and instead of being ready
+    /// after wrap-up).
+    pub next_not_ready: Option<NotReadyReason>,
+    /// Asked to log out while they had a contact.
+    pub logout_after: LogoutAfter,
+}
+
+/// Whether an agent leaves work once their contact has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum LogoutAfter {
+    /// Stays.
+    #[default]
+    No,
+    /// Is logged out when the contact ends.
+    Contact,
+}
+
+impl Agent {
+    /// True when the agent can be offered a contact, as far as this row tells (their site must
+    /// take contacts too).
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.login, LoginState::LoggedIn(_))
+            && self.work == WorkState::Ready
+            && self.device == DeviceState::Registered
+    }
+
+    /// True when they have a contact or an offer of one.
+    #[must_use]
+    pub fn is_engaged(&self) -> bool {
+        matches!(self.work, WorkState::Offered(_) | WorkState::Busy(_))
+    }
+}
+
+/// Why a contact ended. Recorded for each (invariant R3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The caller hung up before an agent answered.
+    Abandoned,
+    /// The caller hung up after talking.
+    CallerHungUp,
+    /// The agent hung up.
+    AgentHungUp,
+    /// Waited longer than the queue allows.
+    WaitedTooLong,
+    /// An operator ended it.
+    Operator,
+    /// The caller's leg could not be kept after the loss of a node or relay.
+    LegLost,
+    /// The agent's leg could not be kept after the loss of a node or relay.
+    AgentLegLost,
+    /// Signalling or media failed.
+    Failed,
+}
+
+/// Where a contact stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContactState {
+    /// Waits and may be offered.
+    Queued,
+    /// Its owner was lost: keeps its place, is not offered until its leg answered or media flows.
+    Unconfirmed,
+    /// An agent's phone rings for it.
+    Offered {
+        /// The current offer.
+        offer: OfferNumber,
+        /// To whom.
+        agent: AgentId,
+    },
+    /// Talks with an agent.
+    Connected {
+        /// With whom.
+        agent: AgentId,
+        /// The offer that was accepted.
+        offer: OfferNumber,
+        /// Since when.
+        since: ClusterTime,
+    },
+}
+
+/// One thing waiting for an agent, or talking with one. Ended contacts are not live rows; their
+/// record goes to the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Its name for ever.
+    pub id: ContactId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Where it waits.
+    pub queue: QueueId,
+    /// What an agent must meet: the queue's requirement and `own`, canonical. Follows a change of
+    /// the queue.
+    pub requirement: BoundRequirement,
+    /// What this contact asks besides its queue.
+    pub own_requirement: BoundRequirement,
+    /// 0-10, higher first.
+    pub priority: u8,
+    /// Its importance as time: arrival in ms, earlier by [`PRIORITY_STEP_MS`] per step of priority
+    /// and [`QUEUE_WEIGHT_STEP_MS`] per step of queue weight. Changes only by an entry, so that the
+    /// order of two contacts never changes by waiting.
+    pub effective_arrival_ms: i64,
+    /// When it came; kept through transfer, overflow, site move, takeover (invariant R11).
+    pub arrival: ClusterTime,
+    /// When it was admitted here; differs from `arrival` for a reserved place.
+    pub admitted: ClusterTime,
+    /// The site whose trunk it came in by.
+    pub ingress: SiteId,
+    /// The site whose agents are preferred.
+    pub serving: SiteId,
+    /// Until then only agents of `serving` are asked.
+    pub widen_at: Option<ClusterTime>,
+    /// When it has waited for too long.
+    pub wait_until: Option<ClusterTime>,
+    /// Who calls; personal data.
+    pub caller: CallerNumber,
+    /// What was called.
+    pub called: Name,
+    /// Where it stands.
+    pub state: ContactState,
+    /// The latest offer that expired or was withdrawn: a late accept of it still connects if the
+    /// contact was not offered again.
+    pub last_offer: Option<(OfferNumber, AgentId)>,
+    /// Offers made so far.
+    pub offers: u32,
+}
+
+impl Contact {
+    /// True while the contact has a place in the line (also while a phone rings for it).
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !matches!(self.state, ContactState::Connected { .. })
+    }
+
+    /// Its place among the waiting.
+    #[must_use]
+    pub fn wait_key(&self) -> WaitKey {
+        WaitKey {
+            effective_arrival_ms: self.effective_arrival_ms,
+            arrival: self.arrival,
+            ordinal: self.id.ordinal,
+            group: self.id.group,
+        }
+    }
+
+    /// Takes over what follows from the queue's row, at admission and when the row changes.
+    pub fn follow(&mut self, queue: &Queue) {
+        let shift = u64::from(self.priority) * PRIORITY_STEP_MS
+            + u64::from(queue.weight) * QUEUE_WEIGHT_STEP_MS;
+        let arrival = i64::try_from(self.arrival.0).unwrap_or(i64::MAX);
+        self.effective_arrival_ms = arrival.saturating_sub_unsigned(shift);
+        self.wait_until = (queue.wait_max.0 > 0).then(|| self.arrival + queue.wait_max);
+        let both = vec![queue.requirement.clone(), self.own_requirement.clone()];
+        self.requirement = BoundRequirement::All(both).canonical();
+    }
+}
+
+/// Order among waiting contacts: the smallest goes first (invariant R5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaitKey {
+    /// See [`Contact::effective_arrival_ms`].
+    pub effective_arrival_ms: i64,
+    /// First tie: who came first.
+    pub arrival: ClusterTime,
+    /// Second tie: who was admitted first.
+    pub ordinal: Ordinal,
+    /// Makes the key unique across groups.
+    pub group: GroupId,
+}
+
+impl WaitKey {
+    /// Whose key it is.
+    #[must_use]
+    pub fn contact(&self) -> ContactId {
+        ContactId { group: self.group, ordinal: self.ordinal }
+    }
+}
+
+/// The exclusive proposal of one contact to one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its number; only the accept of a current number connects (invariant R4).
+    pub number: OfferNumber,
+    /// Whose tenant.
+    pub tenant: TenantId,
+    /// What is offered.
+    pub contact: ContactId,
+    /// To whom.
+    pub agent: AgentId,
+    /// When.
+    pub made: ClusterTime,
+    /// The log's backstop; the owner of the agent's leg times the ringing.
+    pub expires: ClusterTime,
+}
+
+/// A caller whose leg was lost by us: who calls again in time gets the old arrival.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Where they waited.
+    pub queue: QueueId,
+    /// Who.
+    pub caller: CallerNumber,
+    /// Since when they had waited.
+    pub arrival: ClusterTime,
+    /// Until when the place is kept.
+    pub expires: ClusterTime,
+}
+
+/// Bulk work that one entry could not finish: the replicated work list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Order of the list.
+    pub number: u64,
+    /// What remains.
+    pub item: WorkItem,
+}
+
+/// See [`Work`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkItem {
+    /// Bring waiting contacts and ready agents together.
+    Rematch,
+    /// Give waiting contacts with this id or a later one a serving site that takes contacts.
+    MoveWaiting {
+        /// The next contact to look at.
+        next: ContactId,
+        /// Also those whose serving site still takes contacts, in queues that spread by weight.
+        respread: Respread,
+    },
+    /// Let contacts of this queue, from this id on, follow its changed row.
+    Follow {
+        /// Whose row changed.
+        queue: QueueId,
+        /// The next contact to look at.
+        next: ContactId,
+    },
+}
+
+/// Whether a move touches contacts that could stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Respread {
+    /// Only those that must move.
+    OnlyStranded,
+    /// All in queues that spread by weight: the weights changed.
+    ByWeight,
+}
+
+macro_rules! row {
+    ($row:ident, $table:ident, $key:ty, $make:expr, $tenant:expr, |$id:ident| $bytes:expr) => {
+        impl Row for $row {
+            type Key = $key;
+            const TABLE: TableTag = TableTag::$table;
+            const VERSION: u8 = 1;
+
+            fn key(&self) -> $key {
+                let make: fn(&Self) -> $key = $make;
+                make(self)
+            }
+            fn tenant(&self) -> TenantId {
+                let tenant: fn(&Self) -> TenantId = $tenant;
+                tenant(self)
+            }
+            fn key_bytes($id: &$key) -> Vec<u8> {
+                $bytes
+            }
+        }
+    };
+}
+
+row!(Counters, Counters, (), |_| (), |_| TenantId::CLUSTER, |_id| Vec::new());
+row!(Site, Site, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
+row!(Skill, Skill, SkillId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Queue, Queue, QueueId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Number, Number, Name, |r| r.number.clone(), |r| r.tenant, |id| id.as_str().into());
+row!(Agent, Agent, AgentId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Contact, Contact, ContactId, |r| r.id, |r| r.tenant, |id| contact_bytes(*id));
+row!(Offer, Offer, OfferNumber, |r| r.number, |r| r.tenant, |id| id.0.to_be_bytes().into());
+row!(
+    Reservation,
+    Reservation,
+    (QueueId, CallerNumber),
+    |r| (r.queue, r.caller.clone()),
+    |r| r.tenant,
+    |id| [&id.0.0.to_be_bytes()[..], id.1.expose().as_bytes()].concat()
+);
+row!(Work, Work, u64, |r| r.number, |_| TenantId::CLUSTER, |id| id.to_be_bytes().to_vec());
+
+/// The id part of a contact's row key.
+#[must_use]
+pub fn contact_bytes(id: ContactId) -> Vec<u8> {
+    [&id.group.0.to_be_bytes()[..], &id.ordinal.0.to_be_bytes()].concat()
+}

@@ -1,0 +1,29 @@
+//! The queue of Tandem: who talks to whom.
+//!
+//! One value, [`state::State`], holds sites, queues, agents, contacts and offers as rows;
+//! [`state::State::apply`] carries one command out. It cannot fail, wait, read a clock or draw a
+//! number, so that every node that applies the same log has the same state. This crate knows
+//! neither SIP nor Raft nor media: legs, bindings and nodes are put beside it by `tandem-cluster`.
+//!
+//! Where to look: rules of matching in `matching`; what a command does in `apply/`; the entities
+//! and their states in [`entity`]; the invariants in [`invariants`]; the slow, obvious judge that
+//! must agree on every history in [`naive`].
+
+pub mod command;
+pub mod digest;
+pub mod entity;
+pub mod ids;
+pub mod invariants;
+pub mod limits;
+pub mod naive;
+pub mod name;
+pub mod requirement;
+pub mod state;
+pub mod table;
+pub mod time;
+
+mod apply;
+mod index;
+mod matching;
+
+pub use apply::CallerLeg;

@@ -1,0 +1,78 @@
+//! Every limit of the routing core, in one place. Relations between them are asserted at compile
+//! time. `docs/limits.md` lists them for operators.
+
+/// Longest jump of ClusterTime that one entry may make.
+pub const CLUSTER_TIME_JUMP_MS_MAX: u64 = 3_600_000;
+
+/// Longest name of anything that has a name, in bytes.
+pub const NAME_LEN_MAX: usize = 64;
+
+/// Sites in one cluster. The cost of one decision grows with it.
+pub const SITES_MAX: usize = 64;
+/// Skills of one tenant set.
+pub const SKILLS_MAX: usize = 10_000;
+/// Queues of all tenants.
+pub const QUEUES_MAX: usize = 10_000;
+/// Agents of all tenants.
+pub const AGENTS_MAX: usize = 200_000;
+/// Called numbers of all tenants.
+pub const NUMBERS_MAX: usize = 100_000;
+/// Live contacts.
+pub const CONTACTS_MAX: usize = 1_000_000;
+
+/// Skills that one agent has.
+pub const SKILLS_PER_AGENT_MAX: usize = 100;
+/// Queues that one agent serves.
+pub const QUEUES_PER_AGENT_MAX: usize = 100;
+/// Requirement classes alive: distinct pairs of queue and requirement.
+pub const CLASSES_MAX: usize = 20_000;
+/// Requirement classes that one agent serves: bounds the work when the agent becomes ready.
+pub const CLASSES_PER_AGENT_MAX: usize = 400;
+
+/// Terms of one requirement.
+pub const REQUIREMENT_TERMS_MAX: usize = 32;
+/// Depth of one requirement.
+pub const REQUIREMENT_DEPTH_MAX: usize = 8;
+
+/// Waiting contacts that a queue may be configured to hold.
+pub const QUEUE_LENGTH_MAX: u32 = 100_000;
+/// Highest proficiency; the lowest is 1.
+pub const LEVEL_MAX: u8 = 10;
+/// Highest contact priority; the lowest is 0.
+pub const PRIORITY_MAX: u8 = 10;
+/// Highest queue weight; 0 is neutral.
+pub const QUEUE_WEIGHT_MAX: u8 = 100;
+/// Highest site weight; 0 takes no contact.
+pub const SITE_WEIGHT_MAX: u16 = 100;
+
+/// One step of contact priority counts as this much earlier arrival: within an hour the more
+/// important contact always goes first, and nobody starves behind them for longer.
+pub const PRIORITY_STEP_MS: u64 = 3_600_000;
+/// One step of queue weight counts as this much earlier arrival.
+pub const QUEUE_WEIGHT_STEP_MS: u64 = 10_000;
+
+/// Steps of bulk work (moves, rematches, expiries) that one entry may do; the rest stays on the
+/// replicated work list and goes on in the next entry.
+pub const APPLY_WORK_MAX: usize = 256;
+
+/// The log's expiry of an offer comes this much after the ringing time: the owner of the agent's
+/// leg times the ringing and reports; the log is the backstop.
+pub const OFFER_BACKSTOP_MS: u64 = 5_000;
+
+/// Text of a not-ready reason, in bytes.
+pub const REASON_LEN_MAX: usize = 64;
+/// A caller's or called number, in bytes.
+pub const NUMBER_LEN_MAX: usize = 64;
+/// Reserved places (callers whose leg was lost by us) that are remembered.
+pub const RESERVATIONS_MAX: usize = 100_000;
+/// For how long a reserved place is remembered.
+pub const RESERVATION_MS: u64 = 600_000;
+
+const _: () = {
+    assert!(CLASSES_PER_AGENT_MAX >= QUEUES_PER_AGENT_MAX);
+    assert!(CLASSES_MAX >= QUEUES_MAX, "each queue keeps one class alive");
+    assert!(APPLY_WORK_MAX >= SITES_MAX);
+    assert!(CLUSTER_TIME_JUMP_MS_MAX >= RESERVATION_MS);
+    // Effective arrivals are i64: the largest shift must fit well inside.
+    assert!(PRIORITY_STEP_MS * (PRIORITY_MAX as u64) < i64::MAX as u64 / 4);
+};

@@ -1,0 +1,229 @@
+//! Who talks to whom.
+//!
+//! A match is made in the same log entry as its cause: the entry that admits a contact also makes
+//! its offer when an agent is free ([`State::match_contact`]); the entry that frees an agent also
+//! takes the next contact ([`State::match_agent`]). Where more than one side became free at once (a
+//! site was opened), [`State::rematch`] goes through the waiting in their order.
+//!
+//! The one rule behind all three, which `naive` judges by: *while some waiting contact and some
+//! available agent may be brought together, the contact that goes first (R5) is offered to its best
+//! agent.*
+
+use crate::{
+    command::{Event, OfferEnd},
+    entity::{
+        Agent, Contact, ContactState, LoginState, LogoutAfter, NotReadyReason, Offer, SiteChoice,
+        WaitKey, WorkItem, WorkState,
+    },
+    ids::{AgentId, ContactId, OfferNumber, SiteId},
+    index::{Class, IdleKey},
+    limits::OFFER_BACKSTOP_MS,
+    state::State,
+    time::{ClusterTime, Millis},
+};
+
+impl State {
+    /// Offers a waiting contact to its best available agent, if there is one.
+    pub(crate) fn match_contact(&mut self, id: ContactId, events: &mut Vec<Event>) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        if contact.state != ContactState::Queued || self.rematch_is_due() {
+            return;
+        }
+        if let Some(agent) = self.best_agent(contact) {
+            self.make_offer(id, agent, events);
+        }
+    }
+
+    /// Offers the contact that goes first to an agent who became available.
+    pub(crate) fn match_agent(&mut self, id: AgentId, events: &mut Vec<Event>) {
+        let Some(agent) = self.agents.get(&id) else { return };
+        if !self.is_available(agent) || self.rematch_is_due() {
+            return;
+        }
+        if let Some(contact) = self.first_contact(agent) {
+            self.make_offer(contact, id, events);
+        }
+    }
+
+    /// True when more than one side became free at once: then the sweep decides, in the order of
+    /// the waiting, and nobody is matched past it.
+    fn rematch_is_due(&self) -> bool {
+        self.work.iter().any(|work| work.item == WorkItem::Rematch)
+    }
+
+    /// Brings together what can be brought together, in the order of the waiting; at most `budget`
+    /// offers. Returns how many were made.
+    pub(crate) fn rematch(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
+        let mut made = 0;
+        while made < budget {
+            let Some((contact, agent)) = self.first_match() else { break };
+            self.make_offer(contact, agent, events);
+            made += 1;
+        }
+        made
+    }
+
+    /// The best available agent for a waiting contact, by its queue's choice of site, then the
+    /// longest idle, then the lower id.
+    pub(crate) fn best_agent(&self, contact: &Contact) -> Option<AgentId> {
+        let class = self.index.class_of(contact)?;
+        let queue = self.queues.get(&contact.queue)?;
+        let longest_idle = |site: SiteId| class.ready.get(&site).and_then(|set| set.first());
+        let preferred = match queue.site_choice {
+            SiteChoice::Any => None,
+            SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
+        };
+        if let Some(site) = preferred
+            && self.site_takes_contacts(site)
+            && let Some((_, agent)) = longest_idle(site)
+        {
+            return Some(*agent);
+        }
+        class
+            .ready
+            .keys()
+            .filter(|site| self.may_be_served_at(class, contact, **site))
+            .filter_map(|site| longest_idle(*site))
+            .min()
+            .map(|(_, agent): &IdleKey| *agent)
+    }
+
+    /// The contact that goes first among those an agent may serve (R5).
+    fn first_contact(&self, agent: &Agent) -> Option<ContactId> {
+        self.index
+            .classes_of_agent(agent.id)
+            .filter_map(|class| self.first_waiting(class, agent.site))
+            .min()
+            .map(|key| key.contact())
+    }
+
+    /// The first waiting contact of a class that agents of this site may serve.
+    fn first_waiting(&self, class: &Class, site: SiteId) -> Option<WaitKey> {
+        let takes = |site| self.site_takes_contacts(site);
+        let restricted = class
+            .waiting_site
+            .iter()
+            .filter(|(restricted, _)| class.may_serve(site, **restricted, takes))
+            .filter_map(|(_, set)| set.first());
+        class.waiting_any.first().into_iter().chain(restricted).min().copied()
+    }
+
+    fn may_be_served_at(&self, class: &Class, contact: &Contact, site: SiteId) -> bool {
+        self.site_takes_contacts(site)
+            && (contact.widen_at.is_none()
+                || class.may_serve(site, contact.serving, |site| self.site_takes_contacts(site)))
+    }
+
+    /// The waiting contact that goes first among those for which an agent is available, with its
+    /// best agent.
+    fn first_match(&self) -> Option<(ContactId, AgentId)> {
+        self.index
+            .classes()
+            .flat_map(|class| {
+                let open = class.ready.keys().filter(|site| self.site_takes_contacts(**site));
+                open.filter_map(|site| self.first_waiting(class, *site))
+            })
+            .min()
+            .and_then(|key| {
+                let contact = self.contacts.get(&key.contact())?;
+                self.best_agent(contact).map(|agent| (contact.id, agent))
+            })
+    }
+
+    fn make_offer(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {
+        let now = self.counters.now;
+        let Some(row) = self.contacts.get(&contact) else { return };
+        let ring = self.queues.get(&row.queue).map_or(Millis(0), |queue| queue.ring);
+        let tenant = row.tenant;
+        let number = OfferNumber(self.counters.offer.0 + 1);
+        self.counters.offer = number;
+        let expires = now + ring + Millis(OFFER_BACKSTOP_MS);
+        self.insert_offer(Offer { number, tenant, contact, agent, made: now, expires });
+        self.update_contact(contact, |row| {
+            row.state = ContactState::Offered { offer: number, agent };
+            row.offers = row.offers.saturating_add(1);
+        });
+        self.update_agent(agent, |row| {
+            row.work = WorkState::Offered(number);
+            row.work_since = now;
+        });
+        events.push(Event::OfferMade { offer: number, contact, agent });
+        events.push(Event::AgentChanged(agent));
+    }
+
+    /// Ends an offer that was not accepted: the contact keeps its place, the agent becomes ready
+    /// again or not ready with a reason. Does not match either of them again.
+    pub(crate) fn end_offer(
+        &mut self,
+        number: OfferNumber,
+        how: OfferEnd,
+        events: &mut Vec<Event>,
+    ) -> Option<Offer> {
+        let now = self.counters.now;
+        let offer = self.remove_offer(number)?;
+        self.update_contact(offer.contact, |row| {
+            row.state = ContactState::Queued;
+            row.last_offer = Some((number, offer.agent));
+        });
+        let reason = match how {
+            OfferEnd::Declined(cause) => Some(NotReadyReason::from(cause)),
+            OfferEnd::Expired => Some(NotReadyReason::Rona),
+            OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => None,
+        };
+        self.free_agent(offer.agent, now, reason.map(WorkState::NotReady), Idle::GoesOn);
+        let Offer { contact, agent, .. } = offer;
+        events.push(Event::OfferEnded { offer: number, contact, agent, how });
+        events.push(Event::AgentChanged(agent));
+        Some(offer)
+    }
+
+    /// Puts an agent whose offer or contact is over into their next state: what they asked for in
+    /// the meantime, else `then`, else ready.
+    pub(crate) fn free_agent(
+        &mut self,
+        id: AgentId,
+        now: ClusterTime,
+        then: Option<WorkState>,
+        idle: Idle,
+    ) {
+        if self.agents.get(&id).is_some_and(|row| row.logout_after == LogoutAfter::Contact) {
+            // Contacts that were kept for this agent's site may go elsewhere now.
+            self.add_work(WorkItem::Rematch);
+        }
+        self.update_agent(id, |row| {
+            let asked = row.next_not_ready.take().map(WorkState::NotReady);
+            row.work = match (then, asked) {
+                // Wrap-up comes first; what they asked for follows it.
+                (Some(WorkState::WrapUp(until)), asked) => {
+                    row.next_not_ready = match asked {
+                        Some(WorkState::NotReady(reason)) => Some(reason),
+                        _ => None,
+                    };
+                    WorkState::WrapUp(until)
+                }
+                (_, Some(asked)) => asked,
+                (Some(then), None) => then,
+                (None, None) => WorkState::Ready,
+            };
+            row.work_since = now;
+            if idle == Idle::BeginsNow {
+                row.idle_since = now;
+            }
+            if row.logout_after == LogoutAfter::Contact {
+                row.logout_after = LogoutAfter::No;
+                row.login = LoginState::LoggedOut;
+                row.work = WorkState::NotReady(NotReadyReason::Unspecified);
+                row.next_not_ready = None;
+            }
+        });
+    }
+}
+
+/// Whether an agent's idle time begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// They talked.
+    BeginsNow,
+    /// Their phone only rang.
+    GoesOn,
+}

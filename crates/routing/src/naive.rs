@@ -1,0 +1,555 @@
+//! The slow, obvious judge of the queue.
+//!
+//! The same commands over plain maps, without indexes, work lists or budgets: after each change one
+//! rule is applied until it applies no more (*the waiting contact that goes first, among those that
+//! some available agent may take, is offered to its best agent*). It must agree with
+//! [`crate::state::State`] on every history; the property tests here and the simulation in `chaos`
+//! compare the two. Configuration is copied from the state under test; every decision is made anew.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    CallerLeg,
+    command::{Command, Readiness},
+    entity::{
+        Agent, Contact, ContactState, DeviceState, EndReason, LoginState, LogoutAfter,
+        NotReadyReason, Queue, Site, SiteChoice, SiteState, WorkState,
+    },
+    ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
+    limits::{OFFER_BACKSTOP_MS, RESERVATION_MS},
+    name::{CallerNumber, Name},
+    requirement::BoundRequirement,
+    state::State,
+    time::{ClusterTime, Millis},
+};
+
+/// What the judge believes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judge {
+    now: ClusterTime,
+    last_offer: u64,
+    sites: BTreeMap<SiteId, Site>,
+    queues: BTreeMap<QueueId, Queue>,
+    agents: BTreeMap<AgentId, Agent>,
+    contacts: BTreeMap<ContactId, Contact>,
+    /// Offer to its expiry.
+    offers: BTreeMap<OfferNumber, (ContactId, AgentId, ClusterTime)>,
+    reservations: BTreeMap<(QueueId, CallerNumber), (ClusterTime, ClusterTime)>,
+}
+
+impl Judge {
+    /// Compares with the state under test; a text that shows the first difference.
+    ///
+    /// # Errors
+    /// What differs, with both views.
+    pub fn agree(&self, state: &State) -> Result<(), String> {
+        let difference = |what: &str, ours: String, theirs: String| {
+            Err(format!("{what}: the judge says\n{ours}\nbut the state says\n{theirs}"))
+        };
+        for agent in state.agents().iter() {
+            let ours = self.agents.get(&agent.id);
+            if ours != Some(agent) {
+                return difference("agent", format!("{ours:#?}"), format!("{agent:#?}"));
+            }
+        }
+        for contact in state.contacts().iter() {
+            let ours = self.contacts.get(&contact.id);
+            if ours != Some(contact) {
+                return difference("contact", format!("{ours:#?}"), format!("{contact:#?}"));
+            }
+        }
+        for queue in state.queues().iter() {
+            let ours = self.queues.get(&queue.id).map(|row| &row.assigned);
+            if ours != Some(&queue.assigned) {
+                return difference("shares", format!("{ours:?}"), format!("{:?}", queue.assigned));
+            }
+        }
+        let ours = (self.contacts.len(), self.offers.len(), self.reservations.len());
+        let theirs = (state.contacts().len(), state.offers().len(), state.reservations().len());
+        if ours != theirs {
+            return difference("counts", format!("{ours:?}"), format!("{theirs:?}"));
+        }
+        Ok(())
+    }
+
+    /// Begins an entry at this time, already clamped.
+    pub fn begin_entry(&mut self, now: ClusterTime) {
+        self.now = now;
+    }
+
+    /// Follows a command that the state under test carried out (not one that it rejected).
+    /// `state` is that state afterwards; only configuration is read from it.
+    pub fn follow(&mut self, group: GroupId, command: &Command, state: &State) {
+        match command {
+            Command::PutSite { .. }
+            | Command::PutAgent { .. }
+            | Command::RemoveAgent { .. }
+            | Command::PutNumber { .. }
+            | Command::RemoveNumber { .. }
+            | Command::RemoveQueue { .. }
+            | Command::ContinueWork => self.copy_configuration(state),
+            Command::PutQueue { queue, .. } => {
+                self.copy_configuration(state);
+                let changed: Vec<Queue> =
+                    self.queues.values().filter(|row| row.name == queue.name).cloned().collect();
+                for row in changed {
+                    let waiting = self.contacts.values_mut().filter(|c| c.queue == row.id);
+                    waiting.filter(|c| c.is_waiting()).for_each(|c| follow_row(c, &row));
+                }
+            }
+            Command::SetSiteState { site, state } => {
+                self.site(site).state = *state;
+                self.move_waiting(false);
+            }
+            Command::SetSiteWeight { site, weight } => {
+                self.site(site).weight = *weight;
+                self.queues.values_mut().for_each(|queue| queue.assigned.clear());
+                self.move_waiting(true);
+            }
+            Command::LogIn { agent, as_state, .. } => self.log_in(agent, as_state),
+            Command::LogOut { agent, .. } => self.log_out(agent),
+            Command::SetReadiness { agent, to, .. } => self.set_readiness(agent, to),
+            Command::Enqueue(enqueue) => {
+                if let Some(number) = state.numbers().get(&enqueue.called) {
+                    let id = ContactId { group, ordinal: state.counters().ordinal };
+                    let ingress = self.site(&enqueue.ingress).id;
+                    let queue = self.queues[&number.queue].clone();
+                    let reserved = self.reservations.remove(&(queue.id, enqueue.caller.clone()));
+                    let arrival = reserved.map_or_else(
+                        || ClusterTime(self.now.0.saturating_sub(enqueue.waited.0)),
+                        |(arrival, _)| arrival,
+                    );
+                    let mut contact = Contact {
+                        id,
+                        tenant: number.tenant,
+                        queue: number.queue,
+                        requirement: BoundRequirement::anybody(),
+                        own_requirement: number.requirement.clone(),
+                        priority: number.priority,
+                        effective_arrival_ms: 0,
+                        arrival,
+                        admitted: self.now,
+                        ingress,
+                        serving: ingress,
+                        widen_at: None,
+                        wait_until: None,
+                        caller: enqueue.caller.clone(),
+                        called: enqueue.called.clone(),
+                        state: ContactState::Queued,
+                        last_offer: None,
+                        offers: 0,
+                    };
+                    follow_row(&mut contact, &queue);
+                    contact.serving = self.assign(&contact);
+                    let widen = ClusterTime(arrival.0 + queue.widen_after.0);
+                    if queue.site_choice != SiteChoice::Any
+                        && queue.widen_after.0 > 0
+                        && widen > self.now
+                    {
+                        contact.widen_at = Some(widen);
+                    }
+                    self.contacts.insert(id, contact);
+                }
+            }
+            Command::Accept { offer, contact } => self.accept(*offer, *contact),
+            Command::Decline { offer, cause, .. } => {
+                self.end_offer(*offer, Some(NotReadyReason::from(*cause)));
+            }
+            Command::End { contact, reason } => self.end(*contact, *reason),
+            Command::ExpireDue => self.expire(),
+        }
+        self.settle();
+    }
+
+    /// Follows [`State::set_device`].
+    pub fn set_device(&mut self, agent: AgentId, device: DeviceState) {
+        if let Some(row) = self.agents.get_mut(&agent) {
+            row.device = device;
+        }
+        self.settle();
+    }
+
+    /// Follows [`State::unconfirm`].
+    pub fn unconfirm(&mut self, id: ContactId) {
+        if let Some(ContactState::Offered { offer, .. }) = self.contacts.get(&id).map(|c| c.state) {
+            self.end_offer(offer, None);
+        }
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && contact.state == ContactState::Queued
+        {
+            contact.state = ContactState::Unconfirmed;
+        }
+        self.settle();
+    }
+
+    /// Follows [`State::confirm`].
+    pub fn confirm(&mut self, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && contact.state == ContactState::Unconfirmed
+        {
+            contact.state = ContactState::Queued;
+        }
+        self.settle();
+    }
+
+    /// Follows [`State::offer_owner_lost`].
+    pub fn offer_owner_lost(&mut self, number: OfferNumber) {
+        if let Some((_, agent, _)) = self.offers.get(&number).copied() {
+            self.end_offer(number, None);
+            if let Some(row) = self.agents.get_mut(&agent) {
+                row.device = DeviceState::Recovering;
+            }
+        }
+        self.settle();
+    }
+
+    /// Follows [`State::requeue`].
+    pub fn requeue(&mut self, id: ContactId, caller: CallerLeg) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && let ContactState::Connected { agent, .. } = contact.state
+        {
+            contact.state = match caller {
+                CallerLeg::Held => ContactState::Queued,
+                CallerLeg::InDoubt => ContactState::Unconfirmed,
+            };
+            contact.last_offer = None;
+            let wait_max = self.queues[&contact.queue].wait_max.0;
+            contact.wait_until = (wait_max > 0).then_some(ClusterTime(self.now.0 + wait_max));
+            self.free(agent, Some(WorkState::NotReady(NotReadyReason::DeviceFailed)));
+            if let Some(row) = self.agents.get_mut(&agent) {
+                row.idle_since = self.now;
+            }
+        }
+        self.settle();
+    }
+
+    // --- the one rule ----------------------------------------------------------------------------
+
+    fn settle(&mut self) {
+        while let Some((contact, agent)) = self.next_match() {
+            self.last_offer += 1;
+            let number = OfferNumber(self.last_offer);
+            let ring = self.queues[&self.contacts[&contact].queue].ring;
+            let expires = ClusterTime(self.now.0 + ring.0 + OFFER_BACKSTOP_MS);
+            self.offers.insert(number, (contact, agent, expires));
+            if let Some(row) = self.contacts.get_mut(&contact) {
+                row.state = ContactState::Offered { offer: number, agent };
+                row.offers += 1;
+            }
+            if let Some(row) = self.agents.get_mut(&agent) {
+                row.work = WorkState::Offered(number);
+                row.work_since = self.now;
+            }
+        }
+    }
+
+    fn next_match(&self) -> Option<(ContactId, AgentId)> {
+        let mut waiting: Vec<&Contact> =
+            self.contacts.values().filter(|c| c.state == ContactState::Queued).collect();
+        waiting.sort_by_key(|c| (c.effective_arrival_ms, c.arrival, c.id.ordinal));
+        for contact in waiting {
+            let mut able: Vec<&Agent> =
+                self.agents.values().filter(|agent| self.may_talk(contact, agent)).collect();
+            able.sort_by_key(|agent| (agent.idle_since, agent.id));
+            let prefers_site = self.queues[&contact.queue].site_choice != SiteChoice::Any;
+            let preferred = able.iter().find(|agent| agent.site == contact.serving);
+            let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
+            if let Some(agent) = best {
+                return Some((contact.id, agent.id));
+            }
+        }
+        None
+    }
+
+    fn may_talk(&self, contact: &Contact, agent: &Agent) -> bool {
+        let takes = |site: SiteId| {
+            self.sites.get(&site).is_some_and(|s| s.state == SiteState::Open && s.weight > 0)
+        };
+        let qualified = |agent: &Agent| {
+            agent.queues.contains(&contact.queue)
+                && contact.requirement.is_met(&agent.skills, agent.site)
+        };
+        let kept_for_another_site = contact.widen_at.is_some()
+            && agent.site != contact.serving
+            && takes(contact.serving)
+            && self.agents.values().any(|other| {
+                other.site == contact.serving
+                    && other.login != LoginState::LoggedOut
+                    && qualified(other)
+            });
+        agent.login != LoginState::LoggedOut
+            && agent.work == WorkState::Ready
+            && agent.device == DeviceState::Registered
+            && takes(agent.site)
+            && qualified(agent)
+            && !kept_for_another_site
+    }
+
+    // --- what commands do ------------------------------------------------------------------------
+
+    fn copy_configuration(&mut self, state: &State) {
+        self.sites = state.sites().iter().map(|row| (row.id, row.clone())).collect();
+        let assigned: BTreeMap<QueueId, _> =
+            self.queues.iter().map(|(id, row)| (*id, row.assigned.clone())).collect();
+        self.queues = state.queues().iter().map(|row| (row.id, row.clone())).collect();
+        for (id, row) in &mut self.queues {
+            row.assigned = assigned.get(id).cloned().unwrap_or_default();
+        }
+        let known = std::mem::take(&mut self.agents);
+        for row in state.agents().iter() {
+            let agent = match known.get(&row.id) {
+                None => Agent {
+                    login: LoginState::LoggedOut,
+                    work: WorkState::NotReady(NotReadyReason::Unspecified),
+                    device: DeviceState::Unregistered,
+                    idle_since: self.now,
+                    work_since: self.now,
+                    next_not_ready: None,
+                    logout_after: LogoutAfter::No,
+                    ..row.clone()
+                },
+                Some(agent) => Agent {
+                    site: row.site,
+                    skills: row.skills.clone(),
+                    queues: row.queues.clone(),
+                    ..agent.clone()
+                },
+            };
+            self.agents.insert(row.id, agent);
+        }
+    }
+
+    fn site(&mut self, name: &Name) -> &mut Site {
+        self.sites
+            .values_mut()
+            .find(|site| site.name == *name)
+            .unwrap_or_else(|| unreachable!("the state under test took site {name}"))
+    }
+
+    fn agent(&mut self, name: &Name) -> &mut Agent {
+        self.agents
+            .values_mut()
+            .find(|agent| agent.name == *name)
+            .unwrap_or_else(|| unreachable!("the state under test took agent {name}"))
+    }
+
+    fn assign(&mut self, contact: &Contact) -> SiteId {
+        let queue = contact.queue;
+        let by_weight = self.queues[&queue].site_choice == SiteChoice::Weighted;
+        let takes = |site: &Site| site.state == SiteState::Open && site.weight > 0;
+        if !by_weight && takes(&self.sites[&contact.ingress]) {
+            return contact.ingress;
+        }
+        let mut best: Option<(SiteId, f64)> = None;
+        for site in self.sites.values().filter(|site| takes(site)) {
+            let given = self.queues[&queue].assigned.get(&site.id).copied().unwrap_or(0);
+            // Shares of a test fit a double exactly enough; ties go to the lower id.
+            #[expect(clippy::cast_precision_loss, reason = "small counts")]
+            let load = (given + 1) as f64 / f64::from(site.weight);
+            if best.is_none_or(|(_, least)| load < least - 1e-12) {
+                best = Some((site.id, load));
+            }
+        }
+        let Some((site, _)) = best else { return contact.ingress };
+        if let Some(row) = self.queues.get_mut(&queue) {
+            *row.assigned.entry(site).or_default() += 1;
+        }
+        site
+    }
+
+    fn move_waiting(&mut self, weights_changed: bool) {
+        let ids: Vec<ContactId> = self.contacts.keys().copied().collect();
+        for id in ids {
+            let contact = self.contacts[&id].clone();
+            let serving = &self.sites[&contact.serving];
+            let stranded = serving.state != SiteState::Open || serving.weight == 0;
+            let respread =
+                weights_changed && self.queues[&contact.queue].site_choice == SiteChoice::Weighted;
+            if contact.is_waiting() && (stranded || respread) {
+                let to = self.assign(&contact);
+                if let Some(row) = self.contacts.get_mut(&id) {
+                    row.serving = to;
+                }
+            }
+        }
+    }
+
+    fn log_in(&mut self, name: &Name, as_state: &Readiness) {
+        let now = self.now;
+        let agent = self.agent(name);
+        agent.logout_after = LogoutAfter::No;
+        if agent.login == LoginState::LoggedOut {
+            agent.login = LoginState::LoggedIn(now);
+            agent.idle_since = now;
+        }
+        self.set_readiness(name, as_state);
+    }
+
+    fn log_out(&mut self, name: &Name) {
+        let now = self.now;
+        let agent = self.agent(name);
+        if agent.is_engaged() {
+            agent.logout_after = LogoutAfter::Contact;
+        } else {
+            agent.login = LoginState::LoggedOut;
+            agent.work = WorkState::NotReady(NotReadyReason::Unspecified);
+            agent.work_since = now;
+            agent.next_not_ready = None;
+        }
+    }
+
+    fn set_readiness(&mut self, name: &Name, to: &Readiness) {
+        let now = self.now;
+        let agent = self.agent(name);
+        let reason = match to {
+            Readiness::Ready => None,
+            Readiness::NotReady(None) => Some(NotReadyReason::Unspecified),
+            Readiness::NotReady(Some(code)) => Some(NotReadyReason::Code(code.clone())),
+        };
+        if agent.is_engaged() {
+            agent.next_not_ready = reason;
+        } else {
+            agent.work = reason.map_or(WorkState::Ready, WorkState::NotReady);
+            agent.work_since = now;
+            agent.next_not_ready = None;
+        }
+    }
+
+    fn accept(&mut self, number: OfferNumber, id: ContactId) {
+        let now = self.now;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let agent = match (contact.state, contact.last_offer) {
+            (ContactState::Offered { agent, .. }, _) => agent,
+            (_, Some((_, agent))) => agent,
+            (_, None) => return,
+        };
+        contact.state = ContactState::Connected { agent, offer: number, since: now };
+        contact.widen_at = None;
+        self.offers.remove(&number);
+        if let Some(row) = self.agents.get_mut(&agent) {
+            row.work = WorkState::Busy(id);
+            row.work_since = now;
+        }
+    }
+
+    fn end_offer(&mut self, number: OfferNumber, blame: Option<NotReadyReason>) {
+        let Some((contact, agent, _)) = self.offers.remove(&number) else { return };
+        if let Some(row) = self.contacts.get_mut(&contact) {
+            row.state = ContactState::Queued;
+            row.last_offer = Some((number, agent));
+        }
+        self.free(agent, blame.map(WorkState::NotReady));
+    }
+
+    fn free(&mut self, agent: AgentId, then: Option<WorkState>) {
+        let now = self.now;
+        let Some(row) = self.agents.get_mut(&agent) else { return };
+        row.work_since = now;
+        if row.logout_after == LogoutAfter::Contact {
+            row.logout_after = LogoutAfter::No;
+            row.login = LoginState::LoggedOut;
+            row.work = WorkState::NotReady(NotReadyReason::Unspecified);
+            row.next_not_ready = None;
+        } else if let Some(WorkState::WrapUp(until)) = then {
+            row.work = WorkState::WrapUp(until);
+        } else if let Some(reason) = row.next_not_ready.take() {
+            row.work = WorkState::NotReady(reason);
+        } else {
+            row.work = then.unwrap_or(WorkState::Ready);
+        }
+    }
+
+    fn end(&mut self, id: ContactId, reason: EndReason) {
+        let Some(contact) = self.contacts.get(&id).cloned() else { return };
+        match contact.state {
+            ContactState::Queued | ContactState::Unconfirmed => {}
+            ContactState::Offered { offer, .. } => self.end_offer(offer, None),
+            ContactState::Connected { agent, .. } => {
+                let wrap_up = self.queues[&contact.queue].wrap_up;
+                let until = ClusterTime(self.now.0 + wrap_up.0);
+                self.free(agent, (wrap_up.0 > 0).then_some(WorkState::WrapUp(until)));
+                if let Some(row) = self.agents.get_mut(&agent) {
+                    row.idle_since = self.now;
+                }
+            }
+        }
+        self.contacts.remove(&id);
+        if reason == EndReason::LegLost && contact.is_waiting() && !contact.caller.is_withheld() {
+            let expires = ClusterTime(self.now.0 + RESERVATION_MS);
+            let key = (contact.queue, contact.caller.clone());
+            self.reservations.insert(key, (contact.arrival, expires));
+        }
+    }
+
+    /// Deadlines one by one in the order of their times; at equal times offers, wrap-ups,
+    /// widenings, longest waits, reservations, each by id.
+    fn expire(&mut self) {
+        loop {
+            let mut due: Vec<(ClusterTime, u8, u64, Due)> = Vec::new();
+            for (number, (_, _, at)) in &self.offers {
+                due.push((*at, 0, number.0, Due::Offer(*number)));
+            }
+            for agent in self.agents.values() {
+                if let WorkState::WrapUp(at) = agent.work {
+                    due.push((at, 1, u64::from(agent.id.0), Due::WrapUp(agent.id)));
+                }
+            }
+            for contact in self.contacts.values().filter(|contact| contact.is_waiting()) {
+                let ordinal = contact.id.ordinal.0;
+                due.extend(contact.widen_at.map(|at| (at, 2, ordinal, Due::Widen(contact.id))));
+                due.extend(contact.wait_until.map(|at| (at, 3, ordinal, Due::Wait(contact.id))));
+            }
+            due.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
+            let Some((_, _, _, what)) = due.into_iter().find(|(at, ..)| *at <= self.now) else {
+                break;
+            };
+            match what {
+                Due::Offer(number) => self.end_offer(number, Some(NotReadyReason::Rona)),
+                Due::WrapUp(agent) => {
+                    let now = self.now;
+                    if let Some(row) = self.agents.get_mut(&agent) {
+                        let asked = row.next_not_ready.take();
+                        row.work = asked.map_or(WorkState::Ready, WorkState::NotReady);
+                        row.work_since = now;
+                    }
+                }
+                Due::Widen(contact) => {
+                    if let Some(row) = self.contacts.get_mut(&contact) {
+                        row.widen_at = None;
+                    }
+                }
+                Due::Wait(contact) => match self.contacts.get_mut(&contact) {
+                    Some(row) if matches!(row.state, ContactState::Offered { .. }) => {
+                        row.wait_until = Some(ClusterTime(self.now.0 + OFFER_BACKSTOP_MS));
+                    }
+                    _ => self.end(contact, EndReason::WaitedTooLong),
+                },
+            }
+            self.settle();
+        }
+        let now = self.now;
+        self.reservations.retain(|_, (_, expires)| *expires > now);
+    }
+}
+
+enum Due {
+    Offer(OfferNumber),
+    WrapUp(AgentId),
+    Widen(ContactId),
+    Wait(ContactId),
+}
+
+fn follow_row(contact: &mut Contact, queue: &Queue) {
+    let importance = i64::from(contact.priority) * 3_600_000 + i64::from(queue.weight) * 10_000;
+    contact.effective_arrival_ms = i64::try_from(contact.arrival.0).unwrap_or(0) - importance;
+    contact.wait_until = match queue.wait_max {
+        Millis(0) => None,
+        Millis(max) => Some(ClusterTime(contact.arrival.0 + max)),
+    };
+    let both = vec![queue.requirement.clone(), contact.own_requirement.clone()];
+    contact.requirement = BoundRequirement::All(both).canonical();
+}
+
+#[cfg(test)]
+#[path = "naive_tests.rs"]
+pub(crate) mod tests;

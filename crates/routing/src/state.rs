@@ -1,0 +1,445 @@
+//! The queue's replicated state: rows, and indexes derived from them.
+//!
+//! Every change of an indexed row goes through the methods here, which keep the indexes true. The
+//! rules (who is offered what, what a command does) are in `apply` and `matching`.
+
+use crate::{
+    digest::Digest,
+    entity::{
+        Agent, Contact, Counters, Number, Offer, Queue, Reservation, Site, Skill, Work, WorkItem,
+    },
+    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
+    index::Index,
+    name::Name,
+    table::{RowChange, RowError, Table, TableTag},
+    time::ClusterTime,
+};
+
+/// Rows of the queue and their indexes. Equal rows give equal behaviour on every node.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub(crate) counters: Counters,
+    counters_row: Table<Counters>,
+    pub(crate) sites: Table<Site>,
+    pub(crate) skills: Table<Skill>,
+    pub(crate) queues: Table<Queue>,
+    pub(crate) numbers: Table<Number>,
+    pub(crate) agents: Table<Agent>,
+    pub(crate) contacts: Table<Contact>,
+    pub(crate) offers: Table<Offer>,
+    pub(crate) reservations: Table<Reservation>,
+    pub(crate) work: Table<Work>,
+    pub(crate) index: Index,
+}
+
+macro_rules! each_table {
+    ($state:expr, |$table:ident| $body:expr) => {{
+        {
+            let $table = &mut $state.counters_row;
+            $body;
+        }
+        {
+            let $table = &mut $state.sites;
+            $body;
+        }
+        {
+            let $table = &mut $state.skills;
+            $body;
+        }
+        {
+            let $table = &mut $state.queues;
+            $body;
+        }
+        {
+            let $table = &mut $state.numbers;
+            $body;
+        }
+        {
+            let $table = &mut $state.agents;
+            $body;
+        }
+        {
+            let $table = &mut $state.contacts;
+            $body;
+        }
+        {
+            let $table = &mut $state.offers;
+            $body;
+        }
+        {
+            let $table = &mut $state.reservations;
+            $body;
+        }
+        {
+            let $table = &mut $state.work;
+            $body;
+        }
+    }};
+}
+
+// --- reading ------------------------------------------------------------------------------------
+
+impl State {
+    /// ClusterTime of the last applied entry.
+    #[must_use]
+    pub fn now(&self) -> ClusterTime {
+        self.counters.now
+    }
+
+    /// Counters and clock.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// All sites.
+    #[must_use]
+    pub fn sites(&self) -> &Table<Site> {
+        &self.sites
+    }
+
+    /// All skills.
+    #[must_use]
+    pub fn skills(&self) -> &Table<Skill> {
+        &self.skills
+    }
+
+    /// All queues.
+    #[must_use]
+    pub fn queues(&self) -> &Table<Queue> {
+        &self.queues
+    }
+
+    /// All called numbers.
+    #[must_use]
+    pub fn numbers(&self) -> &Table<Number> {
+        &self.numbers
+    }
+
+    /// All agents.
+    #[must_use]
+    pub fn agents(&self) -> &Table<Agent> {
+        &self.agents
+    }
+
+    /// All live contacts.
+    #[must_use]
+    pub fn contacts(&self) -> &Table<Contact> {
+        &self.contacts
+    }
+
+    /// All current offers.
+    #[must_use]
+    pub fn offers(&self) -> &Table<Offer> {
+        &self.offers
+    }
+
+    /// All reserved places.
+    #[must_use]
+    pub fn reservations(&self) -> &Table<Reservation> {
+        &self.reservations
+    }
+
+    /// The site of this name.
+    #[must_use]
+    pub fn site_named(&self, name: &Name) -> Option<&Site> {
+        self.index.site_by_name.get(name).and_then(|id| self.sites.get(id))
+    }
+
+    /// The queue of this name.
+    #[must_use]
+    pub fn queue_named(&self, tenant: TenantId, name: &Name) -> Option<&Queue> {
+        let id = self.index.queue_by_name.get(&(tenant, name.clone()))?;
+        self.queues.get(id)
+    }
+
+    /// The agent of this name.
+    #[must_use]
+    pub fn agent_named(&self, tenant: TenantId, name: &Name) -> Option<&Agent> {
+        let id = self.index.agent_by_name.get(&(tenant, name.clone()))?;
+        self.agents.get(id)
+    }
+
+    /// Contacts with a place in the line of this queue.
+    #[must_use]
+    pub fn queue_len(&self, queue: QueueId) -> u32 {
+        self.index.queue_len.get(&queue).copied().unwrap_or(0)
+    }
+
+    /// When the next deadline is due, if there is one.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<ClusterTime> {
+        self.index.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// True when the work list is not empty: the leader should propose `ContinueWork`.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// True when an agent can be offered a contact now.
+    #[must_use]
+    pub fn is_available(&self, agent: &Agent) -> bool {
+        agent.is_waiting() && self.site_takes_contacts(agent.site)
+    }
+
+    pub(crate) fn site_takes_contacts(&self, site: SiteId) -> bool {
+        self.sites.get(&site).is_some_and(Site::takes_contacts)
+    }
+}
+
+// --- writing: keeps the indexes true -------------------------------------------------------------
+
+impl State {
+    /// Changes an agent's states or configuration. The closure must not change id or tenant.
+    pub(crate) fn update_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
+        let Some(before) = self.agents.get(&id).cloned() else { return };
+        self.agents.update(&id, change);
+        let Some(after) = self.agents.get(&id) else { return };
+        let same_classes = before.skills == after.skills
+            && before.queues == after.queues
+            && before.site == after.site;
+        if same_classes {
+            self.index.hide_agent(&before);
+            self.index.show_agent(after);
+        } else {
+            self.index.remove_agent(&before);
+            self.index.add_agent(after);
+        }
+    }
+
+    pub(crate) fn insert_agent(&mut self, agent: Agent) {
+        self.index.add_agent(&agent);
+        self.agents.insert(agent);
+    }
+
+    pub(crate) fn remove_agent(&mut self, id: AgentId) {
+        if let Some(agent) = self.agents.remove(&id) {
+            self.index.remove_agent(&agent);
+        }
+    }
+
+    /// Changes a contact. The closure must not change id, tenant or queue.
+    pub(crate) fn update_contact(&mut self, id: ContactId, change: impl FnOnce(&mut Contact)) {
+        let Some(before) = self.contacts.get(&id).cloned() else { return };
+        self.contacts.update(&id, change);
+        let Some(after) = self.contacts.get(&id) else { return };
+        self.index.remove_contact(&before);
+        if before.requirement != after.requirement {
+            let agents = &self.agents;
+            self.index.use_class(after.queue, &after.requirement, |id| agents.get(&id));
+            self.index.release_class(before.queue, &before.requirement);
+        }
+        self.index.add_contact(after);
+    }
+
+    pub(crate) fn insert_contact(&mut self, contact: Contact) {
+        let agents = &self.agents;
+        self.index.use_class(contact.queue, &contact.requirement, |id| agents.get(&id));
+        self.index.add_contact(&contact);
+        self.contacts.insert(contact);
+    }
+
+    pub(crate) fn remove_contact(&mut self, id: ContactId) -> Option<Contact> {
+        let contact = self.contacts.remove(&id)?;
+        self.index.remove_contact(&contact);
+        self.index.release_class(contact.queue, &contact.requirement);
+        Some(contact)
+    }
+
+    /// Adds or replaces a queue. Its contacts follow by the work list.
+    pub(crate) fn put_queue(&mut self, queue: Queue) {
+        if let Some(before) = self.queues.get(&queue.id) {
+            self.index.remove_queue(before);
+        }
+        let agents = &self.agents;
+        self.index.add_queue(&queue, |id| agents.get(&id));
+        self.queues.insert(queue);
+    }
+
+    pub(crate) fn remove_queue(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.remove(&id) {
+            self.index.remove_queue(&queue);
+        }
+    }
+
+    pub(crate) fn insert_site(&mut self, site: Site) {
+        self.index.site_by_name.insert(site.name.clone(), site.id);
+        self.sites.insert(site);
+    }
+
+    pub(crate) fn insert_skill(&mut self, skill: Skill) {
+        self.index.skill_by_name.insert((skill.tenant, skill.name.clone()), skill.id);
+        self.skills.insert(skill);
+    }
+
+    pub(crate) fn insert_offer(&mut self, offer: Offer) {
+        self.index.deadlines.insert(Index::offer_deadline(&offer));
+        self.offers.insert(offer);
+    }
+
+    pub(crate) fn remove_offer(&mut self, number: OfferNumber) -> Option<Offer> {
+        let offer = self.offers.remove(&number)?;
+        self.index.deadlines.remove(&Index::offer_deadline(&offer));
+        Some(offer)
+    }
+
+    pub(crate) fn put_reservation(&mut self, row: Reservation) {
+        self.remove_reservation(&(row.queue, row.caller.clone()));
+        self.index.deadlines.insert(Index::reservation_deadline(&row));
+        self.reservations.insert(row);
+    }
+
+    pub(crate) fn remove_reservation(
+        &mut self,
+        key: &(QueueId, crate::name::CallerNumber),
+    ) -> Option<Reservation> {
+        let row = self.reservations.remove(key)?;
+        self.index.deadlines.remove(&Index::reservation_deadline(&row));
+        Some(row)
+    }
+
+    /// Puts an item at the end of the work list; one that is there already is not added twice.
+    pub(crate) fn add_work(&mut self, item: WorkItem) {
+        if self.work.iter().any(|work| work.item == item) {
+            return;
+        }
+        self.counters.work += 1;
+        self.work.insert(Work { number: self.counters.work, item });
+    }
+}
+
+// --- the log's side -----------------------------------------------------------------------------
+
+impl State {
+    /// Begins an entry: its time, clamped (R8).
+    pub fn begin_entry(&mut self, stamp: ClusterTime) {
+        self.counters.now = self.counters.now.clamp(stamp);
+    }
+
+    /// Begins a command: one ordinal each.
+    pub fn begin_command(&mut self) {
+        self.counters.ordinal = self.counters.ordinal.next();
+    }
+
+    /// Takes `count` further ordinals out of the counter and returns the first: ids that are given
+    /// out within the running command, or reserved for later.
+    pub fn reserve_ordinals(&mut self, count: u32) -> Ordinal {
+        let first = self.counters.ordinal.next();
+        self.counters.ordinal = Ordinal(self.counters.ordinal.0 + u64::from(count));
+        first
+    }
+
+    /// Contacts that the running entry has touched so far.
+    pub fn touched_contacts(&self) -> impl Iterator<Item = ContactId> {
+        self.contacts.touched().copied()
+    }
+
+    /// Ends a command: what it did is part of the entry.
+    pub fn commit(&mut self) {
+        if self.counters_row.get(&()) != Some(&self.counters) {
+            self.counters_row.insert(self.counters.clone());
+        }
+        each_table!(self, |table| table.commit());
+    }
+
+    /// Undoes the running command, which panicked, and rebuilds the indexes from the rows. The
+    /// ordinal stays used; the clock stays.
+    pub fn undo(&mut self) {
+        let (now, ordinal) = (self.counters.now, self.counters.ordinal);
+        each_table!(self, |table| table.undo());
+        let row = self.counters_row.get(&()).cloned().unwrap_or_default();
+        self.counters = Counters { now, ordinal, ..row };
+        self.rebuild();
+    }
+
+    /// Ends an entry: what changed in the rows, and the digest.
+    pub fn take_changes(
+        &mut self,
+        group: GroupId,
+        digest: &mut Digest,
+        changes: &mut Vec<RowChange>,
+    ) {
+        each_table!(self, |table| table.take_changes(group, digest, changes));
+    }
+
+    /// Takes a stored row in; `None` when it belongs to no table of the queue.
+    ///
+    /// # Errors
+    /// [`RowError`] when it belongs to one and cannot be read.
+    pub fn load_row(
+        &mut self,
+        tag: u8,
+        key: &[u8],
+        value: &[u8],
+        digest: &mut Digest,
+    ) -> Option<Result<(), RowError>> {
+        const COUNTERS: u8 = TableTag::Counters as u8;
+        const SITE: u8 = TableTag::Site as u8;
+        const SKILL: u8 = TableTag::Skill as u8;
+        const QUEUE: u8 = TableTag::Queue as u8;
+        const NUMBER: u8 = TableTag::Number as u8;
+        const AGENT: u8 = TableTag::Agent as u8;
+        const CONTACT: u8 = TableTag::Contact as u8;
+        const OFFER: u8 = TableTag::Offer as u8;
+        const RESERVATION: u8 = TableTag::Reservation as u8;
+        const WORK: u8 = TableTag::Work as u8;
+        Some(match tag {
+            COUNTERS => self.counters_row.load(key, value, digest),
+            SITE => self.sites.load(key, value, digest),
+            SKILL => self.skills.load(key, value, digest),
+            QUEUE => self.queues.load(key, value, digest),
+            NUMBER => self.numbers.load(key, value, digest),
+            AGENT => self.agents.load(key, value, digest),
+            CONTACT => self.contacts.load(key, value, digest),
+            OFFER => self.offers.load(key, value, digest),
+            RESERVATION => self.reservations.load(key, value, digest),
+            WORK => self.work.load(key, value, digest),
+            _ => return None,
+        })
+    }
+
+    /// Ends loading: counters and indexes follow from the rows.
+    pub fn finish_load(&mut self) {
+        each_table!(self, |table| table.forget_journal());
+        self.counters = self.counters_row.get(&()).cloned().unwrap_or_default();
+        self.rebuild();
+    }
+
+    /// Every row as it is stored.
+    pub fn stored_rows(&self, group: GroupId) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        self.counters_row
+            .stored_rows(group)
+            .chain(self.sites.stored_rows(group))
+            .chain(self.skills.stored_rows(group))
+            .chain(self.queues.stored_rows(group))
+            .chain(self.numbers.stored_rows(group))
+            .chain(self.agents.stored_rows(group))
+            .chain(self.contacts.stored_rows(group))
+            .chain(self.offers.stored_rows(group))
+            .chain(self.reservations.stored_rows(group))
+            .chain(self.work.stored_rows(group))
+    }
+
+    /// Indexes built from the rows alone.
+    pub(crate) fn rebuild(&mut self) {
+        let mut index = Index::default();
+        for site in self.sites.iter() {
+            index.site_by_name.insert(site.name.clone(), site.id);
+        }
+        for skill in self.skills.iter() {
+            index.skill_by_name.insert((skill.tenant, skill.name.clone()), skill.id);
+        }
+        let agent = |id| self.agents.get(&id);
+        self.queues.iter().for_each(|queue| index.add_queue(queue, agent));
+        self.agents.iter().for_each(|agent| index.add_agent(agent));
+        for contact in self.contacts.iter() {
+            index.use_class(contact.queue, &contact.requirement, agent);
+            index.add_contact(contact);
+        }
+        index.deadlines.extend(self.offers.iter().map(Index::offer_deadline));
+        index.deadlines.extend(self.reservations.iter().map(Index::reservation_deadline));
+        self.index = index;
+    }
+}
