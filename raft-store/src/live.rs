@@ -1,0 +1,126 @@
+//! The machine in memory, shared between apply and readers.
+//!
+//! One lock holds the machine together with its position, so that a reader always sees a state and
+//! the entry that it belongs to. Apply takes the lock once per entry and holds it for that entry
+//! only; readers share it and must be short, because a waiting writer blocks everybody behind it.
+//! Holds longer than [`READ_HOLD_MS`] are counted and logged. (The alternative, publishing a copy of
+//! the state after every batch, would cost a copy of what changed for every reader that never
+//! comes; whoever wants that builds it on [`crate::ApplyObserver`].)
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::RwLock;
+
+use crate::counters::{CounterCells, add};
+use crate::error::{Fatal, FatalCause};
+use crate::format::records::StateRecord;
+use crate::limits::READ_HOLD_MS;
+use crate::machine::{Applied, Machine};
+use crate::types::{Entry, LogId, Payload, StoredMembership};
+
+/// Machine and position.
+#[derive(Debug)]
+pub(crate) struct Live<M> {
+    inner: RwLock<Inner<M>>,
+    counters: Arc<CounterCells>,
+}
+
+#[derive(Debug)]
+struct Inner<M> {
+    machine: M,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    generation: u32,
+}
+
+impl<M: Machine> Live<M> {
+    pub(crate) fn new(
+        machine: M,
+        state: &StateRecord,
+        membership: StoredMembership,
+        counters: Arc<CounterCells>,
+    ) -> Self {
+        let inner =
+            Inner { machine, applied: state.applied, membership, generation: state.generation };
+        Self { inner: RwLock::new(inner), counters }
+    }
+
+    /// Runs a short read on the machine and its position.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&M, Option<LogId>) -> R) -> R {
+        let inner = self.inner.read();
+        let began = Instant::now();
+        let result = look(&inner.machine, inner.applied);
+        let held = began.elapsed();
+        drop(inner);
+        if held.as_millis() > u128::from(READ_HOLD_MS) {
+            add(&self.counters.slow_reads, 1);
+            tracing::warn!(
+                held_ms = held.as_millis(),
+                "a reader held the machine for longer than {READ_HOLD_MS} ms; applying waited for it"
+            );
+        }
+        result
+    }
+
+    /// Applies one entry. A panic of the machine is the machine's end: half of a change may be in
+    /// it, so the store stops.
+    pub(crate) fn apply(&self, entry: &Entry) -> Result<Applied<M::Effect>, Fatal> {
+        let mut inner = self.inner.write();
+        let Inner { machine, .. } = &mut *inner;
+        let applied = catch_unwind(AssertUnwindSafe(|| match &entry.payload {
+            Payload::Blank => Applied::default(),
+            Payload::Normal(data) => machine.apply(entry.log_id, data.bytes()),
+            Payload::Membership(membership) => machine.apply_membership(entry.log_id, membership),
+        }));
+        let applied = applied.map_err(|panic| {
+            let detail = format!("at entry {}: {}", entry.log_id, panic_text(&*panic));
+            Fatal::new(FatalCause::MachinePanic, detail)
+        })?;
+        if let Payload::Membership(membership) = &entry.payload {
+            inner.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+        }
+        inner.applied = Some(entry.log_id);
+        add(&self.counters.applied, 1);
+        Ok(applied)
+    }
+
+    /// The position as it is written beside the rows.
+    pub(crate) fn state(&self) -> StateRecord {
+        let inner = self.inner.read();
+        StateRecord {
+            generation: inner.generation,
+            applied: inner.applied,
+            digest: inner.machine.digest(),
+        }
+    }
+
+    pub(crate) fn position(&self) -> (Option<LogId>, StoredMembership) {
+        let inner = self.inner.read();
+        (inner.applied, inner.membership.clone())
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.inner.read().generation
+    }
+
+    /// Replaces everything by what a snapshot holds.
+    pub(crate) fn replace(&self, machine: M, state: &StateRecord, membership: StoredMembership) {
+        let mut inner = self.inner.write();
+        let fresh =
+            Inner { machine, applied: state.applied, membership, generation: state.generation };
+        let old = std::mem::replace(&mut *inner, fresh);
+        drop(inner);
+        // Freeing a large machine takes time; nobody should wait for it.
+        drop(old);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
