@@ -1,0 +1,173 @@
+//! `Agents`: who they are, and their states.
+
+use tandem_callcontrol::{credential_context, credential_secret};
+use tandem_cluster::{command::Command, seal};
+use tandem_proto::api::v1::{
+    AgentStateReply, ListAgentsReply, ListAgentsRequest, LogInRequest, LogOutRequest,
+    PutAgentRequest, PutReply, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest,
+};
+use tandem_routing::{
+    command::{AgentSpec, Command as QueueCommand, Readiness, Reply},
+    ids::TenantId,
+    name::Name,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Api, name, narrow, queues::put, read::View};
+use crate::{entropy::random_bytes, rpc::agents_server::Agents};
+
+/// Longest password, in bytes.
+const PASSWORD_LEN_MAX: usize = 256;
+
+#[tonic::async_trait]
+impl Agents for Api {
+    async fn list(
+        &self,
+        request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsReply>, Status> {
+        let asked = Self::admit(request)?;
+        let only = if asked.name.is_empty() { None } else { Some(name("name", &asked.name)?) };
+        let now = self.core()?.clock.now();
+        let (as_of, agents) = self
+            .read(asked.consistency, |machine| {
+                let view = View { machine, now };
+                let agents = machine.queue().agents().iter();
+                agents
+                    .filter(|agent| only.as_ref().is_none_or(|name| *name == agent.name))
+                    .map(|agent| view.agent(agent))
+                    .collect::<Vec<_>>()
+            })
+            .await?;
+        if let (Some(name), true) = (only, agents.is_empty()) {
+            return Err(Status::not_found(format!("there is no agent {name}")));
+        }
+        Ok(Response::new(ListAgentsReply { as_of: Some(as_of), agents }))
+    }
+
+    async fn put(&self, request: Request<PutAgentRequest>) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        if asked.password.len() > PASSWORD_LEN_MAX {
+            return Err(Status::invalid_argument(format!(
+                "password is longer than {PASSWORD_LEN_MAX} bytes"
+            )));
+        }
+        let agent = AgentSpec {
+            name: name("name", &asked.name)?,
+            site: name("site", &asked.site)?,
+            skills: asked
+                .skills
+                .iter()
+                .map(|(skill, level)| Ok((name("skills", skill)?, narrow("skills", *level)?)))
+                .collect::<Result<_, Status>>()?,
+            queues: asked
+                .queues
+                .iter()
+                .map(|queue| name("queues", queue))
+                .collect::<Result<_, Status>>()?,
+        };
+        let who = agent.name.clone();
+        let command = QueueCommand::PutAgent { tenant: TenantId::DEFAULT, agent };
+        let reply = self.change(command, asked.idempotency_key.clone()).await?;
+        if !asked.password.is_empty() {
+            let key = match asked.idempotency_key.as_str() {
+                "" => String::new(),
+                key => format!("{key}/password"),
+            };
+            self.put_password(&who, &asked.password, key).await?;
+        }
+        Ok(put(reply))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveAgentRequest>,
+    ) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        let agent = name("name", &asked.name)?;
+        let command = QueueCommand::RemoveAgent { tenant: TenantId::DEFAULT, agent };
+        self.change(command, asked.idempotency_key).await.map(put)
+    }
+
+    async fn log_in(
+        &self,
+        request: Request<LogInRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let asked = Self::admit(request)?;
+        let as_state = if asked.ready {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady(reason(&asked.reason)?)
+        };
+        let agent = name("name", &asked.name)?;
+        let command = QueueCommand::LogIn { tenant: TenantId::DEFAULT, agent, as_state };
+        self.change(command, asked.idempotency_key).await.map(state)
+    }
+
+    async fn log_out(
+        &self,
+        request: Request<LogOutRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let asked = Self::admit(request)?;
+        let agent = name("name", &asked.name)?;
+        let command = QueueCommand::LogOut { tenant: TenantId::DEFAULT, agent };
+        self.change(command, asked.idempotency_key).await.map(state)
+    }
+
+    async fn set_ready(
+        &self,
+        request: Request<SetReadyRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let asked = Self::admit(request)?;
+        self.set_readiness(&asked.name, Readiness::Ready, asked.idempotency_key).await
+    }
+
+    async fn set_not_ready(
+        &self,
+        request: Request<SetNotReadyRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let asked = Self::admit(request)?;
+        let to = Readiness::NotReady(reason(&asked.reason)?);
+        self.set_readiness(&asked.name, to, asked.idempotency_key).await
+    }
+}
+
+impl Api {
+    async fn set_readiness(
+        &self,
+        agent: &str,
+        to: Readiness,
+        idempotency_key: String,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let agent = name("name", agent)?;
+        let command = QueueCommand::SetReadiness { tenant: TenantId::DEFAULT, agent, to };
+        self.change(command, idempotency_key).await.map(state)
+    }
+
+    /// Only digests of the password leave this function, sealed.
+    async fn put_password(
+        &self,
+        agent: &Name,
+        password: &str,
+        idempotency_key: String,
+    ) -> Result<(), Status> {
+        let secret = credential_secret(agent.as_str(), &self.realm, password);
+        let context = credential_context(agent.as_str(), &self.realm);
+        let sealed = seal::seal(&self.key, random_bytes(), &context, &secret)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let command = Command::PutCredential {
+            tenant: TenantId::DEFAULT,
+            agent: agent.clone(),
+            realm: self.realm.clone(),
+            sealed,
+        };
+        self.propose(command, idempotency_key).await.map(|_| ())
+    }
+}
+
+fn reason(text: &str) -> Result<Option<Name>, Status> {
+    if text.is_empty() { Ok(None) } else { name("reason", text).map(Some) }
+}
+
+fn state(reply: Reply) -> Response<AgentStateReply> {
+    Response::new(AgentStateReply { after_contact: reply == Reply::AfterContact })
+}

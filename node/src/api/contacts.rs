@@ -1,0 +1,140 @@
+//! `Contacts`: who waits and who talks, in the order of their queue, and what became of the others.
+
+use tandem_cluster::{
+    history::EndedContact,
+    ids::{ContactId, GroupId, Ordinal},
+    machine::history_key,
+};
+use tandem_proto::api::v1::{
+    Contact, EndContactReply, EndContactRequest, ListContactsReply, ListContactsRequest,
+    ShowContactRequest,
+};
+use tandem_routing::{command::Command, entity::EndReason};
+use tonic::{Request, Response, Status};
+
+use super::{Api, name, read::View};
+use crate::{cluster::core::Core, rpc::contacts_server::Contacts};
+
+/// Contacts in one answer, when nothing else is asked for.
+const LIMIT: usize = 1_000;
+/// Contacts in one answer at most.
+const LIMIT_MAX: usize = 10_000;
+
+#[tonic::async_trait]
+impl Contacts for Api {
+    async fn list(
+        &self,
+        request: Request<ListContactsRequest>,
+    ) -> Result<Response<ListContactsReply>, Status> {
+        let asked = Self::admit(request)?;
+        let limit = match asked.limit as usize {
+            0 => LIMIT,
+            limit => limit.min(LIMIT_MAX),
+        };
+        let queue = if asked.queue.is_empty() { None } else { Some(name("queue", &asked.queue)?) };
+        let now = self.core()?.clock.now();
+        let (as_of, (contacts, more)) = self
+            .read(asked.consistency, |machine| {
+                let view = View { machine, now };
+                let in_queue = |row: &&tandem_routing::entity::Contact| {
+                    queue.as_ref().is_none_or(|wanted| {
+                        let queue = machine.queue().queues().get(&row.queue);
+                        queue.is_some_and(|queue| queue.name == *wanted)
+                    })
+                };
+                let mut rows: Vec<_> = machine.queue().contacts().iter().filter(in_queue).collect();
+                rows.sort_by_key(|row| (row.queue, row.wait_key()));
+                let more = rows.len() > limit;
+                rows.truncate(limit);
+                let contacts: Vec<Contact> =
+                    rows.into_iter().map(|row| view.contact(row)).collect();
+                (contacts, more)
+            })
+            .await?;
+        Ok(Response::new(ListContactsReply { as_of: Some(as_of), contacts, more }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<ShowContactRequest>,
+    ) -> Result<Response<Contact>, Status> {
+        let asked = Self::admit(request)?;
+        let id = contact_id(&asked.id)?;
+        let core = self.core()?;
+        let now = core.clock.now();
+        let (_, live) = self
+            .read(asked.consistency, |machine| {
+                let row = machine.queue().contacts().get(&id);
+                row.map(|row| View { machine, now }.contact(row))
+            })
+            .await?;
+        if let Some(live) = live {
+            return Ok(Response::new(live));
+        }
+        let ended = find_ended(&core, id).await?;
+        let ended = ended.ok_or_else(|| Status::not_found(format!("there is no {id}")))?;
+        let contact = core.store.read(|replica, _| View { machine: &replica.0, now }.ended(&ended));
+        Ok(Response::new(contact))
+    }
+
+    async fn end(
+        &self,
+        request: Request<EndContactRequest>,
+    ) -> Result<Response<EndContactReply>, Status> {
+        let asked = Self::admit(request)?;
+        let contact = contact_id(&asked.id)?;
+        let command = Command::End { contact, reason: EndReason::Operator };
+        self.change(command, asked.idempotency_key).await?;
+        Ok(Response::new(EndContactReply {}))
+    }
+}
+
+/// Looks a contact up in the history.
+async fn find_ended(core: &Core, id: ContactId) -> Result<Option<EndedContact>, Status> {
+    let broken =
+        |error: tandem_raft_store::StoreError| Status::unavailable(format!("the history: {error}"));
+    core.store.settle().await.map_err(broken)?;
+    let key = history_key(id.group, id);
+    // Keys are in the order of ordinals: the row is the first behind its predecessor.
+    let before = id.ordinal.0.checked_sub(1);
+    let before =
+        before.map(|before| history_key(id.group, ContactId { ordinal: Ordinal(before), ..id }));
+    let store = core.store.clone();
+    let page = tokio::task::spawn_blocking(move || store.history_page(before.as_deref(), 1))
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+        .map_err(broken)?;
+    let row = page.into_iter().find(|(found, _)| *found == key);
+    Ok(row.and_then(|(_, value)| EndedContact::read(&value)))
+}
+
+/// Reads `contact_<group>_<ordinal>`.
+fn contact_id(text: &str) -> Result<ContactId, Status> {
+    let read = || {
+        let (group, ordinal) = text.strip_prefix("contact_")?.split_once('_')?;
+        Some(ContactId {
+            group: GroupId(group.parse().ok()?),
+            ordinal: Ordinal(ordinal.parse().ok()?),
+        })
+    };
+    read().ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "{text:?} is no contact's id: they look like contact_0_123 (`tandem contact list`)"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: an id is read back from its own text; anything else is refused.
+    #[test]
+    fn contact_ids_are_read_back() {
+        let id = ContactId { group: GroupId(0), ordinal: Ordinal(123) };
+        assert_eq!(contact_id(&id.to_string()).expect("an id"), id);
+        for bad in ["", "123", "contact_1", "contact_0_x", "leg_0_1"] {
+            assert!(contact_id(bad).is_err(), "{bad}");
+        }
+    }
+}

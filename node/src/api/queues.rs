@@ -1,0 +1,164 @@
+//! `Queues`: queues, and the numbers that lead to them.
+
+use tandem_proto::api::v1::{
+    ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
+    PutNumberRequest, PutQueueRequest, PutReply, QueueStatus, RemoveNumberRequest,
+    RemoveQueueRequest,
+};
+use tandem_routing::{
+    command::{Command, NumberSpec, QueueSpec, Reply},
+    entity::{LoginState, SiteChoice},
+    ids::TenantId,
+    requirement::NamedRequirement,
+    time::Millis,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Api, name, narrow, read::View};
+use crate::rpc::queues_server::Queues;
+
+#[tonic::async_trait]
+impl Queues for Api {
+    async fn list(
+        &self,
+        request: Request<ListQueuesRequest>,
+    ) -> Result<Response<ListQueuesReply>, Status> {
+        let asked = Self::admit(request)?;
+        let now = self.core()?.clock.now();
+        let (as_of, queues) =
+            self.read(asked.consistency, |machine| statuses(View { machine, now })).await?;
+        Ok(Response::new(ListQueuesReply { as_of: Some(as_of), queues }))
+    }
+
+    async fn put(&self, request: Request<PutQueueRequest>) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        let queue = asked.queue.ok_or_else(|| Status::invalid_argument("queue is missing"))?;
+        let spec = QueueSpec {
+            name: name("name", &queue.name)?,
+            requirement: requirement(&queue.requirement)?,
+            weight: narrow("weight", queue.weight)?,
+            site_choice: match queue.site_choice.as_str() {
+                "any" | "" => SiteChoice::Any,
+                "nearest" => SiteChoice::Nearest,
+                "weighted" => SiteChoice::Weighted,
+                other => {
+                    return Err(Status::invalid_argument(format!(
+                        "site_choice {other:?} is none of any, nearest, weighted"
+                    )));
+                }
+            },
+            widen_after: Millis(queue.widen_after_ms),
+            ring: Millis(queue.ring_ms),
+            wrap_up: Millis(queue.wrap_up_ms),
+            length_max: queue.length_max,
+            wait_max: Millis(queue.wait_max_ms),
+        };
+        let command = Command::PutQueue { tenant: TenantId::DEFAULT, queue: spec };
+        self.change(command, asked.idempotency_key).await.map(put)
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveQueueRequest>,
+    ) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        let queue = name("name", &asked.name)?;
+        let command = Command::RemoveQueue { tenant: TenantId::DEFAULT, queue };
+        self.change(command, asked.idempotency_key).await.map(put)
+    }
+
+    async fn list_numbers(
+        &self,
+        request: Request<ListNumbersRequest>,
+    ) -> Result<Response<ListNumbersReply>, Status> {
+        let asked = Self::admit(request)?;
+        let now = self.core()?.clock.now();
+        let (as_of, numbers) = self
+            .read(asked.consistency, |machine| {
+                let view = View { machine, now };
+                let queue = machine.queue();
+                let number = |row: &tandem_routing::entity::Number| Number {
+                    number: row.number.to_string(),
+                    queue: queue
+                        .queues()
+                        .get(&row.queue)
+                        .map(|queue| queue.name.to_string())
+                        .unwrap_or_default(),
+                    requirement: view.requirement(&row.requirement),
+                    priority: u32::from(row.priority),
+                };
+                queue.numbers().iter().map(number).collect()
+            })
+            .await?;
+        Ok(Response::new(ListNumbersReply { as_of: Some(as_of), numbers }))
+    }
+
+    async fn put_number(
+        &self,
+        request: Request<PutNumberRequest>,
+    ) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        let number = asked.number.ok_or_else(|| Status::invalid_argument("number is missing"))?;
+        let spec = NumberSpec {
+            number: name("number", &number.number)?,
+            queue: name("queue", &number.queue)?,
+            requirement: requirement(&number.requirement)?,
+            priority: narrow("priority", number.priority)?,
+        };
+        let command = Command::PutNumber { tenant: TenantId::DEFAULT, number: spec };
+        self.change(command, asked.idempotency_key).await.map(put)
+    }
+
+    async fn remove_number(
+        &self,
+        request: Request<RemoveNumberRequest>,
+    ) -> Result<Response<PutReply>, Status> {
+        let asked = Self::admit(request)?;
+        let number = name("number", &asked.number)?;
+        let command = Command::RemoveNumber { tenant: TenantId::DEFAULT, number };
+        self.change(command, asked.idempotency_key).await.map(put)
+    }
+}
+
+fn statuses(view: View<'_>) -> Vec<QueueStatus> {
+    let queue = view.machine.queue();
+    let counts = view.counts_by_queue();
+    queue
+        .queues()
+        .iter()
+        .map(|row| {
+            let counts = counts.get(&row.id).copied().unwrap_or_default();
+            let mut status = QueueStatus {
+                queue: Some(view.queue(row)),
+                waiting: counts.waiting(),
+                offered: counts.offered,
+                connected: counts.connected,
+                longest_wait_ms: counts.longest_wait_ms,
+                ..QueueStatus::default()
+            };
+            for agent in queue.agents().iter().filter(|agent| agent.queues.contains(&row.id)) {
+                status.agents_logged_in += u64::from(agent.login != LoginState::LoggedOut);
+                status.agents_ready += u64::from(queue.is_available(agent));
+            }
+            status
+        })
+        .collect()
+}
+
+fn requirement(text: &str) -> Result<NamedRequirement, Status> {
+    if text.trim().is_empty() {
+        return Ok(NamedRequirement::anybody());
+    }
+    text.parse().map_err(|error: tandem_routing::requirement::RequirementError| {
+        Status::invalid_argument(error.to_string())
+    })
+}
+
+/// The reply to changed configuration.
+pub(super) fn put(reply: Reply) -> Response<PutReply> {
+    let new_skills = match reply {
+        Reply::Put { new_skills } => new_skills.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    Response::new(PutReply { new_skills })
+}

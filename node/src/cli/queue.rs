@@ -1,0 +1,249 @@
+//! `tandem queue`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use tandem_proto::api::v1::{
+    ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
+    PutNumberRequest, PutQueueRequest, PutReply, Queue, RemoveNumberRequest, RemoveQueueRequest,
+};
+
+use super::{
+    CliError, Connection, Reading,
+    connect::{Session, block_on},
+    output::{self, duration, or_dash},
+};
+use crate::rpc::queues_client::QueuesClient;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Queues and how full they are.
+    #[command(after_help = "Example:\n  tandem queue list")]
+    List {
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Create or change a queue. What is not given gets its default.
+    #[command(
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30"
+    )]
+    Put(PutArguments),
+    /// Remove an empty queue that no number leads to.
+    #[command(after_help = "Example:\n  tandem queue remove sales")]
+    Remove {
+        /// Which queue.
+        name: String,
+    },
+    /// Called numbers and where they lead.
+    #[command(after_help = "Example:\n  tandem queue numbers")]
+    Numbers {
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Let a called number lead to a queue.
+    #[command(
+        after_help = "Examples:\n  tandem queue number 8000 --queue sales\n  tandem queue number +442071838750 --queue support --requirement 'french' --priority 5"
+    )]
+    Number {
+        /// The number as it is called.
+        number: String,
+        /// Where its callers wait.
+        #[arg(long)]
+        queue: String,
+        /// What an agent must meet besides the queue's requirement.
+        #[arg(long, default_value = "")]
+        requirement: String,
+        /// 0-10, higher first.
+        #[arg(long, default_value_t = 0)]
+        priority: u32,
+    },
+    /// Take a called number out of service.
+    #[command(after_help = "Example:\n  tandem queue remove-number 8000")]
+    RemoveNumber {
+        /// The number.
+        number: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct PutArguments {
+    /// Name of the queue.
+    name: String,
+    /// What an agent must meet, as an expression over skills and sites; empty: anybody.
+    #[arg(long, default_value = "")]
+    requirement: String,
+    /// Importance against other queues that share agents, 0-100.
+    #[arg(long, default_value_t = 0)]
+    weight: u32,
+    /// Which site's agents are preferred.
+    #[arg(long, value_enum, default_value_t = SiteChoice::Any)]
+    site_choice: SiteChoice,
+    /// For how long after arrival only they are asked, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    widen_after: u64,
+    /// How long a phone rings, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    ring: u64,
+    /// After-contact work, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    wrap_up: u64,
+    /// Waiting contacts at most; more callers hear busy.
+    #[arg(long, default_value_t = 1_000)]
+    length_max: u32,
+    /// Longest wait in seconds; 0: no limit.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait_max: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SiteChoice {
+    /// Whoever has been idle longest, wherever they sit.
+    Any,
+    /// Agents of the site where the caller came in, if one is ready.
+    Nearest,
+    /// Sites in proportion to their weights.
+    Weighted,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
+    let form = arguments.connection.output;
+    let session = Session::new(&arguments.connection)?;
+    let key = session.key();
+    block_on(async {
+        match arguments.command {
+            Command::List { reading } => {
+                let request = ListQueuesRequest { consistency: reading.consistency.into() };
+                let reply = session
+                    .call(|channel| async move { QueuesClient::new(channel).list(request).await })
+                    .await?;
+                output::print(form, &reply, table)
+            }
+            Command::Numbers { reading } => {
+                let request = ListNumbersRequest { consistency: reading.consistency.into() };
+                let reply = session
+                    .call(|channel| async move {
+                        QueuesClient::new(channel).list_numbers(request).await
+                    })
+                    .await?;
+                output::print(form, &reply, numbers)
+            }
+            Command::Put(queue) => {
+                let request =
+                    PutQueueRequest { queue: Some(queue.into_wire()), idempotency_key: key };
+                let reply = session
+                    .call(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).put(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, put)
+            }
+            Command::Remove { name } => {
+                let request = RemoveQueueRequest { name, idempotency_key: key };
+                let reply = session
+                    .call(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).remove(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, put)
+            }
+            Command::Number { number, queue, requirement, priority } => {
+                let number = Some(Number { number, queue, requirement, priority });
+                let request = PutNumberRequest { number, idempotency_key: key };
+                let reply = session
+                    .call(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).put_number(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, put)
+            }
+            Command::RemoveNumber { number } => {
+                let request = RemoveNumberRequest { number, idempotency_key: key };
+                let reply = session
+                    .call(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).remove_number(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, put)
+            }
+        }
+    })
+}
+
+impl PutArguments {
+    fn into_wire(self) -> Queue {
+        let ms = |s: u64| s.saturating_mul(1_000);
+        Queue {
+            name: self.name,
+            requirement: self.requirement,
+            weight: self.weight,
+            site_choice: match self.site_choice {
+                SiteChoice::Any => "any",
+                SiteChoice::Nearest => "nearest",
+                SiteChoice::Weighted => "weighted",
+            }
+            .to_owned(),
+            widen_after_ms: ms(self.widen_after),
+            ring_ms: ms(self.ring),
+            wrap_up_ms: ms(self.wrap_up),
+            length_max: self.length_max,
+            wait_max_ms: ms(self.wait_max),
+        }
+    }
+}
+
+/// What a change of configuration answers.
+pub(super) fn put(reply: &PutReply) -> String {
+    if reply.new_skills.is_empty() {
+        return "done".to_owned();
+    }
+    format!("done; named here for the first time: {}", reply.new_skills.join(", "))
+}
+
+fn table(reply: &ListQueuesReply) -> String {
+    let head = [
+        "queue",
+        "waiting",
+        "ringing",
+        "talking",
+        "longest wait",
+        "ready",
+        "logged in",
+        "requirement",
+    ];
+    let rows = reply.queues.iter().map(|status| {
+        let queue = status.queue.clone().unwrap_or_default();
+        [
+            queue.name,
+            status.waiting.to_string(),
+            status.offered.to_string(),
+            status.connected.to_string(),
+            duration(status.longest_wait_ms),
+            status.agents_ready.to_string(),
+            status.agents_logged_in.to_string(),
+            or_dash(&queue.requirement),
+        ]
+    });
+    output::table(head, rows)
+}
+
+fn numbers(reply: &ListNumbersReply) -> String {
+    let rows = reply.numbers.iter().map(|number| {
+        [
+            number.number.clone(),
+            number.queue.clone(),
+            number.priority.to_string(),
+            or_dash(&number.requirement),
+        ]
+    });
+    output::table(["number", "queue", "priority", "requirement"], rows)
+}

@@ -1,0 +1,179 @@
+//! `tandem site`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tandem_proto::api::v1::{
+    ListSitesReply, ListSitesRequest, SetSiteStateRequest, SetSiteWeightRequest, Site,
+    SiteChangedReply,
+};
+
+use super::{
+    CliError, Connection, Consistency, Form, Reading,
+    connect::{Session, block_on},
+    output,
+};
+use crate::rpc::sites_client::SitesClient;
+
+/// How often a drain is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sites and their load.
+    #[command(after_help = "Example:\n  tandem site list --output json")]
+    List {
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Give a site's agents new contacts, and its trunks new callers, again.
+    #[command(after_help = "Example:\n  tandem site open lon")]
+    Open {
+        /// Which site.
+        site: String,
+    },
+    /// Give a site's agents nothing new; who waits is served elsewhere, who talks goes on.
+    #[command(
+        after_help = "Examples:\n  tandem site drain lon\n  tandem site drain lon --wait      (until nobody rings or talks there)"
+    )]
+    Drain {
+        /// Which site.
+        site: String,
+        /// Wait until its agents have finished what they had, and show how many are left.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// As drain, and its trunks refuse new callers with 503, so that carriers send them elsewhere.
+    #[command(after_help = "Example:\n  tandem site close lon")]
+    Close {
+        /// Which site.
+        site: String,
+    },
+    /// Set the share of a site for queues with --site-choice weighted; 0 takes no contact.
+    #[command(after_help = "Example:\n  tandem site weight lon 50")]
+    Weight {
+        /// Which site.
+        site: String,
+        /// 0-100.
+        weight: u32,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
+    let form = arguments.connection.output;
+    let session = Session::new(&arguments.connection)?;
+    block_on(async {
+        match arguments.command {
+            Command::List { reading } => {
+                let reply = list(&session, reading.consistency).await?;
+                output::print(form, &reply, table)
+            }
+            Command::Open { site } => set_state(&session, form, site, "open").await,
+            Command::Close { site } => set_state(&session, form, site, "closed").await,
+            Command::Drain { site, wait: false } => {
+                set_state(&session, form, site, "draining").await
+            }
+            Command::Drain { site, wait: true } => {
+                set_state(&session, form, site.clone(), "draining").await?;
+                until_drained(&session, &site).await
+            }
+            Command::Weight { site, weight } => {
+                let request = SetSiteWeightRequest { site, weight, idempotency_key: session.key() };
+                let reply = session
+                    .call(|channel| {
+                        let request = request.clone();
+                        async { SitesClient::new(channel).set_weight(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, changed)
+            }
+        }
+    })
+}
+
+async fn list(session: &Session, consistency: Consistency) -> Result<ListSitesReply, CliError> {
+    let request = ListSitesRequest { consistency: consistency.into() };
+    session.call(|channel| async move { SitesClient::new(channel).list(request).await }).await
+}
+
+async fn set_state(
+    session: &Session,
+    form: Form,
+    site: String,
+    state: &str,
+) -> Result<(), CliError> {
+    let request =
+        SetSiteStateRequest { site, state: state.to_owned(), idempotency_key: session.key() };
+    let reply = session
+        .call(|channel| {
+            let request = request.clone();
+            async { SitesClient::new(channel).set_state(request).await }
+        })
+        .await?;
+    output::print(form, &reply, changed)
+}
+
+async fn until_drained(session: &Session, name: &str) -> Result<(), CliError> {
+    let mut before = None;
+    loop {
+        let sites = list(session, Consistency::Linearizable).await?.sites;
+        let site = sites.into_iter().find(|site| site.name == name);
+        let Some(Site { talking, ringing, .. }) = site else {
+            return Err(CliError::Refused(format!("there is no site {name} any more")));
+        };
+        if before != Some((talking, ringing)) {
+            output::say(&format!("{name}: {talking} talk, {ringing} ring"));
+            before = Some((talking, ringing));
+        }
+        if talking + ringing == 0 {
+            output::say(&format!("{name} is drained"));
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn changed(reply: &SiteChangedReply) -> String {
+    let follow = if reply.more_follow { ", more follow" } else { "" };
+    format!("done; {} waiting contacts prefer another site now{follow}", reply.moved)
+}
+
+fn table(reply: &ListSitesReply) -> String {
+    let head = [
+        "site",
+        "region",
+        "state",
+        "weight",
+        "logged in",
+        "ready",
+        "ringing",
+        "talking",
+        "waiting",
+        "callers",
+        "nodes",
+    ];
+    let rows = reply.sites.iter().map(|site| {
+        [
+            site.name.clone(),
+            site.region.clone(),
+            site.state.clone(),
+            site.weight.to_string(),
+            site.agents_logged_in.to_string(),
+            site.agents_ready.to_string(),
+            site.ringing.to_string(),
+            site.talking.to_string(),
+            site.waiting.to_string(),
+            site.callers.to_string(),
+            site.nodes.join(" "),
+        ]
+    });
+    output::table(head, rows)
+}
