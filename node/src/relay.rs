@@ -47,6 +47,7 @@ const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Exit::Relay`] when it does not start or does not answer.
 pub async fn start(config: Arc<Config>, file: PathBuf, peers: &Peers) -> Result<(), Exit> {
+    tokio::spawn(keep_alive(Arc::clone(&config), peers.clone()));
     if config.node.start_relay == StartRelay::Supervisor {
         return Ok(());
     }
@@ -71,6 +72,20 @@ pub async fn start(config: Arc<Config>, file: PathBuf, peers: &Peers) -> Result<
     }
     tokio::spawn(keep(config, file, running));
     Ok(())
+}
+
+/// Gives the relay signs of life, also before this node is a member: without any it would take
+/// itself for an orphan and end.
+async fn keep_alive(config: Arc<Config>, peers: Peers) {
+    let every = Duration::from_millis(config.relay.orphan_exit_ms / 4);
+    let mut signs = tokio::time::interval(every.max(WITNESS_EVERY));
+    signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        signs.tick().await;
+        if let Err(status) = describe(&config, &peers).await {
+            tracing::debug!(%status, "the relay did not answer");
+        }
+    }
 }
 
 /// Starts the relay again whenever it ends.
@@ -194,7 +209,6 @@ pub async fn keep_witness(core: Arc<Core>, config: Arc<Config>, mut lives: LifeW
             changed = lives.changed() => if changed.is_err() { return },
         }
         let Some(grant) = *lives.borrow_and_update() else { continue };
-        // Also the sign of life that keeps a relay without calls from ending itself.
         let Ok(relay) = describe(&config, &core.peers).await else { continue };
         let attest_to = attest_to(&core);
         let wanted = Watched { incarnation: relay.incarnation, epoch: grant.epoch.0, attest_to };

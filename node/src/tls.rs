@@ -116,6 +116,19 @@ pub fn install_provider() {
     }
 }
 
+/// Refuses a call whose certificate has not this role and name: a certificate of one process must not
+/// speak for another one.
+///
+/// # Errors
+/// PERMISSION_DENIED, with what the certificate has.
+pub fn require_name<T>(request: &Request<T>, role: Role, name: &str) -> Result<(), Status> {
+    let refused = |error: IdentityError| Status::permission_denied(error.to_string());
+    let chain = request.peer_certs().ok_or_else(|| refused(IdentityError::Missing))?;
+    PeerIdentity::from_chain(&chain)
+        .and_then(|identity| identity.require_name(role, name))
+        .map_err(refused)
+}
+
 /// Refuses a call whose certificate has none of these roles.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use tandem_sip::{
     dialog::DialogId,
     message::Request,
     prng::Prng,
-    sdp::Capabilities,
+    sdp::{Capabilities, Support},
     transaction::{ClientTx, Owner, ServerTx, TransactionLayer, Transport},
 };
 
@@ -98,7 +98,8 @@ impl Core {
     pub(crate) fn new(settings: Settings, sip: TransactionLayer, prng: Prng) -> Self {
         Self {
             settings,
-            capabilities: Capabilities::default(),
+            // RTCP has its own port at our relays' sessions.
+            capabilities: Capabilities { rtcp_mux: Support::No, ..Capabilities::default() },
             sip,
             prng,
             life: None,

@@ -53,9 +53,8 @@ impl Core {
             self.former.over.remove(&leg);
         }
         let row = view.and_then(|view| view.leg.media.as_ref());
-        let unused = |session: &(RelayRecord, LegEpoch)| {
-            row.is_none_or(|media| media.relay != session.0.id)
-        };
+        let unused =
+            |session: &(RelayRecord, LegEpoch)| row.is_none_or(|media| media.relay != session.0.id);
         if self.former.sessions.get(&leg).is_some_and(unused)
             && let Some((relay, epoch)) = self.former.sessions.remove(&leg)
         {

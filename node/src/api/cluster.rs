@@ -11,8 +11,8 @@ use tandem_cluster::{
 };
 use tandem_proto::{
     api::v1::{
-        InitReply, InitRequest, JoinReply, JoinRequest, Node, QueueTotals, StatusReply,
-        StatusRequest, TransferLeaderReply, TransferLeaderRequest,
+        InitReply, InitRequest, JoinReply, JoinRequest, Node, QueueTotals, RemoveNodeReply,
+        RemoveNodeRequest, StatusReply, StatusRequest, TransferLeaderReply, TransferLeaderRequest,
     },
     cluster::v1::HandOverRequest,
 };
@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, read::View};
 use crate::{
-    cluster::{core::Core, member},
+    cluster::{core::Core, member, removal},
     rpc::cluster_server::Cluster,
 };
 
@@ -38,6 +38,15 @@ impl Cluster for Api {
         let asked = Self::admit(request)?;
         let (node, name, voters) = self.membership.admit(&asked.address).await?;
         Ok(Response::new(JoinReply { node: node.0, name, voters }))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeReply>, Status> {
+        let asked = Self::admit(request)?;
+        let voters = removal::remove(&*self.core()?, NodeId(asked.node)).await?;
+        Ok(Response::new(RemoveNodeReply { node: asked.node, voters }))
     }
 
     async fn status(

@@ -1,8 +1,10 @@
 //! `tandem cluster`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
-    InitRequest, JoinRequest, StatusReply, StatusRequest, TransferLeaderRequest,
+    InitRequest, JoinRequest, RemoveNodeRequest, StatusReply, StatusRequest, TransferLeaderRequest,
 };
 
 use super::{
@@ -11,6 +13,9 @@ use super::{
     output::{self, duration, or_dash},
 };
 use crate::rpc::cluster_client::ClusterClient;
+
+/// A newcomer may have a long log to catch up with.
+const CATCH_UP: Duration = Duration::from_secs(330);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -35,6 +40,15 @@ enum Command {
         #[arg(value_name = "HOST:PORT")]
         address: String,
     },
+    /// Remove a node that is lost or stopped, for ever.
+    #[command(
+        after_help = "Example:\n  tandem cluster remove 3\n\nIts number and its disk are never taken again; a new machine, or the same one with an empty data directory, joins under a new number."
+    )]
+    Remove {
+        /// Number of the node.
+        #[arg(value_name = "NODE")]
+        number: u64,
+    },
     /// Who is there, who leads, how much there is to do.
     #[command(
         after_help = "Examples:\n  tandem cluster status\n  tandem cluster status --consistency local   (works also on a node that is cut off)\n  tandem cluster status --output json"
@@ -58,7 +72,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
         return certs::run(&arguments);
     }
     let form = connection.output;
-    let session = Session::new(&connection)?;
+    let mut session = Session::new(&connection)?;
+    if matches!(arguments.command, Command::Join { .. }) {
+        session.allow(CATCH_UP);
+    }
     block_on(async {
         match arguments.command {
             Command::Certs(_) => Ok(()),
@@ -86,6 +103,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                         "node {} ({}) joined; {} nodes vote",
                         reply.node, reply.name, reply.voters
                     )
+                })
+            }
+            Command::Remove { number } => {
+                let request = RemoveNodeRequest { node: number };
+                let reply = session
+                    .call(
+                        |channel| async move { ClusterClient::new(channel).remove(request).await },
+                    )
+                    .await?;
+                output::print(form, &reply, |reply| {
+                    format!("node {} is removed; {} nodes vote", reply.node, reply.voters)
                 })
             }
             Command::Status { reading } => {

@@ -16,6 +16,8 @@ use crate::tls::{Tls, TlsError};
 
 /// How long one connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a command tries by default.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause after all nodes were tried.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 
@@ -56,7 +58,10 @@ impl CliError {
 pub(super) struct Session {
     nodes: Vec<String>,
     tls: Tls,
-    timeout: Duration,
+    /// What the operator asked for.
+    timeout: Option<Duration>,
+    /// What this command takes otherwise.
+    usual: Duration,
     key: String,
 }
 
@@ -66,9 +71,19 @@ impl Session {
         Ok(Self {
             nodes: connection.node.clone(),
             tls: Tls::read(&file("ca.pem"), &file("operator.pem"), &file("operator.key"))?,
-            timeout: Duration::from_secs(connection.timeout),
+            timeout: connection.timeout.map(Duration::from_secs),
+            usual: USUAL_TIMEOUT,
             key: format!("cli-{:032x}", crate::entropy::random_u128()),
         })
+    }
+
+    /// Gives a command that takes its time more of it, unless the operator said how much.
+    pub(super) fn allow(&mut self, usual: Duration) {
+        self.usual = usual;
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(self.usual)
     }
 
     /// The idempotency key of this command: every try carries it.
@@ -81,7 +96,7 @@ impl Session {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout();
         let mut last = None;
         loop {
             for node in &self.nodes {
@@ -124,7 +139,7 @@ impl Session {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let channel = self.connect(node).await?;
-        match tokio::time::timeout(self.timeout, call(channel)).await {
+        match tokio::time::timeout(self.timeout(), call(channel)).await {
             Ok(reply) => reply.map(Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded("the node did not answer in time")),
         }

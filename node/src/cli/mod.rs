@@ -88,9 +88,9 @@ pub(crate) struct Connection {
     /// Form of the answer on standard output.
     #[arg(long, value_enum, default_value_t = Form::Table, global = true)]
     output: Form,
-    /// How long to try, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, global = true)]
-    timeout: u64,
+    /// How long to try, in seconds [default: 15; `cluster join`: 330].
+    #[arg(long, value_name = "SECONDS", global = true)]
+    timeout: Option<u64>,
 }
 
 /// How fresh a reading must be.

@@ -28,12 +28,29 @@ pub struct Heard(Arc<Mutex<BTreeMap<NodeId, (Epoch, Instant)>>>);
 impl Heard {
     /// A lease request of this life was granted just now.
     pub fn now(&self, node: NodeId, epoch: Epoch) {
-        self.0.lock().insert(node, (epoch, Instant::now()));
+        self.at(node, epoch, Instant::now());
     }
 
-    fn last(&self, node: NodeId, epoch: Epoch) -> Option<Instant> {
-        let (of, at) = *self.0.lock().get(&node)?;
-        (of == epoch).then_some(at)
+    fn at(&self, node: NodeId, epoch: Epoch, now: Instant) {
+        let mut heard = self.0.lock();
+        let last = heard.entry(node).or_insert((epoch, now));
+        if (last.0, last.1) < (epoch, now) {
+            *last = (epoch, now);
+        }
+    }
+
+    /// How long a life has been silent. One that was never heard begins its first lease now: its
+    /// registration was committed a moment ago, or this node leads since a moment ago and the old
+    /// leader may have granted a lease until then.
+    fn silence(&self, node: NodeId, epoch: Epoch, now: Instant) -> Duration {
+        let known = self.0.lock().get(&node).copied();
+        match known {
+            Some((of, at)) if of >= epoch => now.saturating_duration_since(at),
+            _ => {
+                self.at(node, epoch, now);
+                Duration::ZERO
+            }
+        }
     }
 
     fn forget(&self) {
@@ -63,26 +80,25 @@ pub async fn run(core: Arc<Core>) {
             continue;
         }
         let since = leading_since.unwrap_or(now);
-        declare_losses(&core, since, now).await;
+        declare_losses(&core, now).await;
         if now - since > GRACE {
             propose_due(&core).await;
         }
     }
 }
 
-/// Declares nodes lost that were silent for their lease and its margin. A new leader waits as long
-/// from the beginning of its own leadership: until then the old leader may have granted leases.
-async fn declare_losses(core: &Arc<Core>, since: Instant, now: Instant) {
+/// Declares nodes lost that were silent for their lease and its margin.
+async fn declare_losses(core: &Arc<Core>, now: Instant) {
     let limit = Duration::from_millis(core.config.lease_ms + core.config.lease_margin_ms);
     let up: Vec<(NodeId, Epoch)> = core.store.read(|replica, _| {
         replica.0.nodes().iter().filter(|n| n.is_up()).map(|n| (n.id, n.epoch)).collect()
     });
     for (node, epoch) in up {
-        let heard = core.heard.last(node, epoch).map_or(since, |at| at.max(since));
-        if node == core.member.node || now - heard <= limit {
+        let silence = core.heard.silence(node, epoch, now);
+        if node == core.member.node || silence <= limit {
             continue;
         }
-        tracing::warn!(%node, %epoch, silent_ms = (now - heard).as_millis(), "a node is lost");
+        tracing::warn!(%node, %epoch, silent_ms = silence.as_millis(), "a node is lost");
         let evidence = Evidence::LeaseExpired;
         propose(core, Command::NodeLost { node, epoch, evidence }).await;
     }
@@ -107,5 +123,28 @@ async fn propose(core: &Arc<Core>, command: Command) {
         Ok(Err(rejection)) => tracing::warn!(%rejection, "a proposal of the leader was refused"),
         // Tried again at the next look, here or at the next leader.
         Err(error) => tracing::debug!(%error, "a proposal of the leader did not get through"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a life that begins late in a leadership has its whole first lease before it counts as
+    // silent; a late word of an earlier life changes nothing.
+    #[test]
+    fn a_new_life_has_its_first_lease() {
+        let (heard, start) = (Heard::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        let (node, silent) = (NodeId(2), Duration::from_millis);
+        assert_eq!(heard.silence(node, Epoch(4), at(100_000)), silent(0));
+        assert_eq!(heard.silence(node, Epoch(4), at(100_700)), silent(700));
+        heard.at(node, Epoch(4), at(100_800));
+        assert_eq!(heard.silence(node, Epoch(4), at(101_000)), silent(200));
+        assert_eq!(heard.silence(node, Epoch(5), at(110_000)), silent(0), "a new life");
+        heard.at(node, Epoch(4), at(110_500));
+        assert_eq!(heard.silence(node, Epoch(5), at(111_000)), silent(1_000));
+        heard.forget();
+        assert_eq!(heard.silence(node, Epoch(5), at(112_000)), silent(0), "a new leadership");
     }
 }

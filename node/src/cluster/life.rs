@@ -23,6 +23,8 @@ use crate::{config::Config, exit::Exit};
 pub const LEG_IDS: u32 = 4_096;
 /// How long one try to register may take.
 const REGISTER_WITHIN: Duration = Duration::from_secs(3);
+/// How often a newcomer tries to register until its admission is in the log.
+const ADMITTED_LOOK: Duration = Duration::from_millis(100);
 /// How long a node waits for a last proposal when it stops.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How long the store may take to close; a disk that hangs must not hold the process.
@@ -98,6 +100,11 @@ async fn register(core: &Core, config: &Config) -> Result<Grant, Exit> {
             }
             Ok(Err(rejection @ Rejection::DiskMustMatch { .. })) => {
                 return Err(Exit::Identity(rejection.to_string()));
+            }
+            Ok(Err(rejection @ Rejection::NodeMustBeMember(_))) => {
+                // A newcomer's admission is on its way.
+                tracing::info!(%rejection, "not admitted yet");
+                tokio::time::sleep(ADMITTED_LOOK).await;
             }
             Ok(Err(rejection)) => {
                 tracing::error!(%rejection, "the cluster refuses this node's registration");

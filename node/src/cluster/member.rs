@@ -39,7 +39,7 @@ use super::{
 use crate::{config::Config, exit::Exit, rpc::peer_client::PeerClient};
 
 /// How long one step of founding or joining may take.
-const STEP_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const STEP_WITHIN: Duration = Duration::from_secs(10);
 /// How long a new voter may take to catch up.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(300);
 
@@ -190,8 +190,19 @@ impl Membership {
         ] {
             settle(core.proposer.propose_before_life(command, STEP_WITHIN).await)?;
         }
+        self.until_alive().await?;
         tracing::info!(%cluster, "founded a cluster");
         Ok(cluster)
+    }
+
+    /// Waits until this node is registered: what is asked of it next needs its life.
+    async fn until_alive(&self) -> Result<(), Status> {
+        let mut lives = self.lives.subscribe();
+        let alive = lives.wait_for(Option::is_some);
+        match tokio::time::timeout(STEP_WITHIN, alive).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Status::unavailable("this node is a member, but did not register in time")),
+        }
     }
 
     /// Admits the node at `address` and makes it a voter.
@@ -468,7 +479,7 @@ fn node_record(address: &str, name: &str, disk: DiskId) -> Result<NodeRecord, St
     NodeRecord::new(address, store::DiskId(disk.0), name).map_err(codec_error)
 }
 
-fn settle(
+pub(super) fn settle(
     result: Result<tandem_cluster::command::Outcome, super::proposer::ProposeError>,
 ) -> Result<(), Status> {
     match result {

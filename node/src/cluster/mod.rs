@@ -22,4 +22,5 @@ pub mod peer_service;
 pub mod peers;
 pub mod proposer;
 pub mod quorum;
+pub(crate) mod removal;
 pub mod server;

@@ -174,6 +174,14 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
+            // openraft's pause after a failure is in this stream: whoever opens the call before
+            // taking from it never pauses, and tries a node that is down again without end.
+            let mut input = input;
+            let Some(first) = input.next().await else {
+                let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
+                return Ok(nothing);
+            };
+            let input = stream::iter([first]).chain(input);
             let sent = Arc::new(AtomicU64::new(0));
             let counter = Arc::clone(&sent);
             let requests = input.map(move |request| {

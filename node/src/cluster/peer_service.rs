@@ -18,10 +18,12 @@ use super::{
     identity::{Claim, not_leader},
     life, member,
     member::Membership,
+    removal,
+    server::check_caller,
 };
 use crate::{
     rpc::{attestation_server::Attestation, peer_server::Peer},
-    tls::require_role,
+    tls::{require_name, require_role},
 };
 
 /// How long a witness's report may take to enter the log.
@@ -45,6 +47,7 @@ impl PeerService {
         let claim = Claim::read(request.metadata())?;
         let core = self.membership.core().ok_or_else(|| self.membership.refuse_newcomer(&claim))?;
         core.member.accept(&claim)?;
+        check_caller(&core, &claim, request)?;
         Ok(core)
     }
 }
@@ -119,6 +122,16 @@ impl Peer for PeerService {
         Ok(Response::new(wire::AddVoterReply { voters }))
     }
 
+    async fn remove_voter(
+        &self,
+        request: Request<wire::RemoveVoterRequest>,
+    ) -> Result<Response<wire::RemoveVoterReply>, Status> {
+        let core = self.core(&request)?;
+        let node = NodeId(request.into_inner().node);
+        let voters = removal::remove_voter(&core, node).await?;
+        Ok(Response::new(wire::RemoveVoterReply { voters }))
+    }
+
     async fn hand_over(
         &self,
         request: Request<wire::HandOverRequest>,
@@ -153,7 +166,8 @@ impl Attestation for PeerService {
         request: Request<wire::NodeExitedRequest>,
     ) -> Result<Response<wire::NodeExitedReply>, Status> {
         require_role(&request, &[Role::Relay])?;
-        let asked = request.into_inner();
+        let (metadata, extensions, asked) = request.into_parts();
+        let certificate = Request::from_parts(metadata, extensions, ());
         let (node, epoch) = (NodeId(asked.node), Epoch(asked.node_epoch));
         let Some(core) = self.membership.core() else {
             return Ok(Response::new(wire::NodeExitedReply { recorded: false }));
@@ -163,10 +177,16 @@ impl Attestation for PeerService {
                 "this node's own process answers: it has not exited",
             ));
         }
-        tracing::warn!(%node, %epoch, relay = asked.relay_id, "a witness saw a node's process exit");
-        let over = core.store.read(|replica, _| {
-            replica.0.nodes().get(&node).is_some_and(|row| row.epoch > epoch || !row.is_up())
+        let (over, relay) = core.store.read(|replica, _| {
+            let row = replica.0.nodes().get(&node);
+            let over = row.is_some_and(|row| row.epoch > epoch || !row.is_up());
+            (over, row.and_then(|row| row.relay.as_ref()).map(|relay| relay.id.clone()))
         });
+        // Only the relay that stands beside a node can see its process.
+        if let Some(relay) = relay {
+            require_name(&certificate, Role::Relay, relay.as_str())?;
+        }
+        tracing::warn!(%node, %epoch, relay = asked.relay_id, "a witness saw a node's process exit");
         let recorded = over || {
             let lost = Command::NodeLost { node, epoch, evidence: Evidence::Witness };
             matches!(core.propose(lost, ATTEST_WITHIN).await, Ok(Ok(_)))

@@ -3,18 +3,22 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
+use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tandem_cluster::ids::{DiskId, NodeId};
 use tandem_media_relay::identity::Role;
 use tandem_proto::cluster::v1 as wire;
 use tandem_raft_store::{SnapshotError, SnapshotFile, format::snapshot::decode_info};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     codec,
     identity::{Claim, wrong_disk},
     member::Membership,
 };
-use crate::{rpc::raft_server::Raft, tls::require_role};
+use crate::{
+    rpc::raft_server::Raft,
+    tls::{require_name, require_role},
+};
 
 /// Answers Raft's calls once this node is a member.
 #[derive(Debug, Clone)]
@@ -35,36 +39,33 @@ impl RaftService {
     /// one.
     fn core<T>(&self, request: &Request<T>) -> Result<Core, Status> {
         require_role(request, &[Role::Node])?;
-        self.check(request.metadata())
-    }
-
-    fn check(&self, metadata: &MetadataMap) -> Result<Core, Status> {
-        let claim = Claim::read(metadata)?;
+        let claim = Claim::read(request.metadata())?;
         let Some(core) = self.membership.core() else {
             return Err(self.membership.refuse_newcomer(&claim));
         };
         core.member.accept(&claim)?;
-        check_disk(&core, &claim)?;
+        check_caller(&core, &claim, request)?;
         Ok(core)
     }
 }
 
-/// The caller's disk must be the one that the membership has for it; a caller that this node does
-/// not know yet may be a leader that knows more.
-fn check_disk(core: &Core, claim: &Claim) -> Result<(), Status> {
+/// The caller's disk must be the one that the membership has for it, and its certificate must carry
+/// the name on record. A caller that this node does not know yet may be a leader that knows more.
+pub(super) fn check_caller<T>(
+    core: &super::core::Core,
+    claim: &Claim,
+    request: &Request<T>,
+) -> Result<(), Status> {
     let metrics = core.raft.server_metrics();
-    let known =
-        openraft::type_config::async_runtime::watch::WatchReceiver::borrow_watched(&metrics)
-            .membership_config
-            .membership()
-            .get_node(&claim.from.0)
-            .map(|record| DiskId(record.disk().0));
-    match known {
-        Some(disk) if disk != claim.from_disk => {
-            Err(wrong_disk(NodeId(claim.from.0), disk, claim.from_disk))
-        }
-        _ => Ok(()),
+    let view = WatchReceiver::borrow_watched(&metrics);
+    let Some(known) = view.membership_config.membership().get_node(&claim.from.0) else {
+        return Ok(());
+    };
+    let disk = DiskId(known.disk().0);
+    if disk != claim.from_disk {
+        return Err(wrong_disk(NodeId(claim.from.0), disk, claim.from_disk));
     }
+    require_name(request, Role::Node, known.name())
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {

@@ -137,6 +137,7 @@ fn check_each(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::config::LogFormat;
 
     /// A file with every key.
     pub(crate) const FULL: &str = r#"
@@ -231,6 +232,14 @@ level = "info"
         }
     }
 
+    // Goal: a file that leaves out what may be left out means what the documentation says.
+    #[test]
+    fn defaults_stand_for_missing_tables() {
+        let (before, _) = FULL.split_once("[log]").expect("the last table");
+        let config = parse(before).expect("[log] may be missing");
+        assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
+    }
+
     // Goal: an unknown key or table is refused with its line and what was probably meant.
     #[test]
     fn unknown_keys_are_named() {
@@ -261,6 +270,9 @@ level = "info"
             ("start_relay = \"node\"", "start_relay = \"me\"", "start_relay"),
             ("media_ports = \"20000-21999\"", "media_ports = \"1\"", "media_ports"),
             ("listen = \"127.0.1.1:7200\"", "listen = \"api\"", "listen"),
+            ("listen = \"127.0.1.1:7200\"", "listen = \"0.0.0.0:7200\"", "[api] listen"),
+            ("listen = \"127.0.1.1:7100\"", "listen = \"[::]:7100\"", "[cluster] listen"),
+            ("control = \"127.0.1.1:7300\"", "control = \"0.0.0.0:7300\"", "[relay] control"),
         ] {
             let message = error(&FULL.replacen(from, to, 1));
             assert!(message.contains(part), "{to}: {message}");

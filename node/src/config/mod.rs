@@ -163,7 +163,7 @@ pub struct SecurityConfig {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct LogConfig {
     /// Form of the log.
     #[serde(default)]
@@ -171,6 +171,12 @@ pub struct LogConfig {
     /// What is logged: `info`, or a filter such as `info,tandem_node::edge=debug`.
     #[serde(default = "defaults::level")]
     pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), level: defaults::level() }
+    }
 }
 
 /// Form of the log.
@@ -207,6 +213,11 @@ impl Config {
         self.node.check()?;
         self.cluster.check()?;
         self.sip.check()?;
+        // What is told to the others must be an address that they can reach.
+        reachable("cluster", "listen", self.cluster.listen)?;
+        reachable("api", "listen", self.api.listen)?;
+        reachable("relay", "control", self.relay.control)?;
+        reachable("relay", "link", self.relay.link)?;
         self.relay_name().map(|_| ())
     }
 
@@ -217,6 +228,15 @@ impl Config {
     pub fn relay_name(&self) -> Result<Name, InvalidSetting> {
         name("relay", "id", &self.relay.id)
     }
+}
+
+fn reachable(table: &'static str, key: &'static str, at: SocketAddr) -> Result<(), InvalidSetting> {
+    if at.ip().is_unspecified() {
+        let problem = format!("{at} is no address that a peer can answer to");
+        let remedy = "use the address of one interface";
+        return Err(InvalidSetting { table, key, problem, remedy });
+    }
+    Ok(())
 }
 
 impl NodeConfig {
@@ -274,11 +294,11 @@ impl SipConfig {
         if self.udp.is_empty() {
             return invalid("udp", "no socket".into(), "give at least one, \"192.0.2.10:5060\"");
         }
-        for at in self.udp.iter().chain(&self.tcp) {
-            if at.ip().is_unspecified() {
-                let problem = format!("{at} is no address that a peer can answer to");
-                return invalid("udp", problem, "use the address of one interface");
-            }
+        for at in &self.udp {
+            reachable("sip", "udp", *at)?;
+        }
+        for at in &self.tcp {
+            reachable("sip", "tcp", *at)?;
         }
         range("sip", "register_min_s", u64::from(self.register_min_s), 10, 3_600)?;
         let least = u64::from(self.register_min_s);

@@ -222,7 +222,8 @@ pub(crate) struct SipSide {
     pub(crate) wanted: Option<Why>,
     /// Until when none may be sent, because of how the last one ended.
     pub(crate) not_before: Option<Instant>,
-    /// The socket that the peer was told last, and did not refuse.
+    /// The socket that the peer was told last, and did not refuse; `None`: not known, because it
+    /// refused a takeover.
     pub(crate) stated: Option<Endpoint>,
 }
 
@@ -412,6 +413,8 @@ impl Leg {
 
     /// True when the peer sends its audio to a socket that is not this leg's any more.
     pub(crate) fn has_moved(&self) -> bool {
-        self.media.local.is_some() && self.media.local != self.sip.stated
+        self.media.local.is_some()
+            && self.sip.stated.is_some()
+            && self.media.local != self.sip.stated
     }
 }

@@ -219,11 +219,21 @@ impl Core {
     }
 
     /// The call stands as it was. A peer whose audio goes nowhere now is asked again.
-    pub(crate) fn refused(&mut self, now: Now, leg: &mut Leg) {
+    fn refused(&mut self, now: Now, leg: &mut Leg) {
         if leg.has_moved() {
             return self.reinvite_later(now, leg, Why::NewMedia, REINVITE_AGAIN);
         }
         self.next_exchange(now, leg);
+    }
+
+    /// A peer has refused a takeover. What its former owner told it last is not known for certain: it
+    /// is asked again where its audio goes nowhere, or does not come.
+    pub(crate) fn takeover_refused(&mut self, now: Now, leg: &mut Leg) {
+        if leg.has_moved() {
+            self.reinvite_later(now, leg, Why::NewMedia, REINVITE_AGAIN);
+        } else {
+            leg.sip.stated = None;
+        }
     }
 
     pub(crate) fn glare_wait(&mut self, leg: &Leg) -> Duration {
@@ -303,6 +313,9 @@ impl Core {
         }
         // Who may not ask learns nothing from silence; a takeover asks by itself.
         if self.may_act(now) && leg.takeover.is_none() {
+            if leg.sip.stated.is_none() {
+                self.reinvite(now, leg, Why::NewMedia);
+            }
             leg.sip.audit = self.send_within(now, leg, Method::Options, RequestParts::default());
         }
         self.set_timer(leg.id, TimerKind::Audit, now.instant + AUDIT_EVERY);

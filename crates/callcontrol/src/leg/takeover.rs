@@ -190,7 +190,7 @@ impl Core {
                 self.sync_media(leg);
                 self.tell(leg, Fact::Confirmed);
                 if settled == Settled::Kept {
-                    self.refused(now, leg);
+                    self.takeover_refused(now, leg);
                 }
             }
             Settled::Gone => {
