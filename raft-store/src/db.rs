@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, InfoLogger,
-    LogLevel, Options, ReadOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, ErrorKind,
+    InfoLogger, LogLevel, Options, ReadOptions,
 };
 
 use crate::error::{Fatal, FatalCause, StoreError};
@@ -63,6 +63,12 @@ impl EngineWarnings {
     /// The first kept line that contains `text`.
     pub(crate) fn find(&self, text: &str) -> Option<String> {
         self.0.lock().iter().find(|line| line.contains(text)).cloned()
+    }
+
+    /// Why a compaction found a table damaged, if one did. RocksDB says so before it counts the error
+    /// (`BackgroundCompaction` in `db/db_impl/db_impl_compaction_flush.cc` of RocksDB 11.8.1).
+    pub(crate) fn compaction_damage(&self) -> Option<String> {
+        self.find("Compaction error: Corruption")
     }
 
     /// The last kept lines, for an error message.
@@ -195,6 +201,20 @@ pub(crate) fn range_options(from: Vec<u8>, to: Vec<u8>) -> ReadOptions {
 /// A read error of a running store: whatever could not be read back is damage.
 pub(crate) fn read_fatal(what: &str, error: &rocksdb::Error) -> Fatal {
     Fatal::new(FatalCause::Damage, format!("reading {what}: {error}"))
+}
+
+/// A write error of a running store. RocksDB refuses writes with the reason for which its background
+/// work stopped: if that met damage, the write is not to blame, and starting again does not help.
+pub(crate) fn write_fatal(error: &rocksdb::Error) -> Fatal {
+    match error.kind() {
+        ErrorKind::Corruption => background_damage(error.as_ref()),
+        _ => Fatal::new(FatalCause::Write, error.to_string()),
+    }
+}
+
+/// RocksDB's background work met damage, in RocksDB's words.
+pub(crate) fn background_damage(reason: &str) -> Fatal {
+    Fatal::new(FatalCause::Damage, format!("background work of RocksDB: {reason}"))
 }
 
 /// Keys, all with the group in front so that one database can hold several groups later.

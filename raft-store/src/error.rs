@@ -14,9 +14,9 @@ use crate::format::FormatError;
 use crate::types::{ClusterId, NodeId};
 
 /// What a damaged data directory still leaves its operator to do.
-const REJOIN: &str = "Leave the directory as it is for inspection, remove this node from the \
-    cluster, and join the machine again as a new node with an empty directory; its state comes \
-    back from its peers";
+const REJOIN: &str = "Leave the directory as it is for inspection, remove this node at another \
+    member (tandem cluster remove NODE), start the machine with an empty data directory and let it \
+    join under a new number (tandem cluster join HOST:PORT); its state comes back from its peers";
 
 /// Why a data directory cannot be opened or created.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum OpenError {
     /// Nothing was ever created here.
     #[error(
         "there is no node in {dir}; the directory is missing or empty, so this node has no identity \
-         and no log; create it with init or join, or correct the path"
+         and no log; make it a member (tandem cluster init or join), or correct the path"
     )]
     NoStore {
         /// The data directory.
@@ -46,7 +46,7 @@ pub enum OpenError {
     /// Creating began here once and did not come to its end.
     #[error(
         "{dir} was being created when that was interrupted; nothing was promised from it yet; run \
-         the same init or join again, it starts over"
+         the same tandem cluster init or join again, it starts over"
     )]
     Unfinished {
         /// The data directory.
@@ -66,7 +66,7 @@ pub enum OpenError {
     /// The directory belongs to another cluster.
     #[error(
         "{dir} belongs to cluster {found}, not to {expected}; opening it would mix two logs; correct \
-         the path or the cluster id in the configuration"
+         the path in the configuration"
     )]
     OtherCluster {
         /// The data directory.
@@ -280,11 +280,11 @@ pub enum FatalCause {
     Sync,
     /// The synced-through mark could not be written.
     Mark,
-    /// RocksDB reported an error of its background work.
+    /// RocksDB reported an error of its background work that is not damage.
     Background,
     /// A snapshot could not be built or installed.
     Snapshot,
-    /// Data that was read back is damaged.
+    /// Data that was read back, by this store or by RocksDB's background work, is damaged.
     Damage,
     /// The machine panicked while it applied an entry.
     MachinePanic,
@@ -473,6 +473,22 @@ mod tests {
         ];
         for error in errors {
             assert!(error.split("; ").count() >= 3, "fewer than three parts: {error}");
+        }
+    }
+
+    // Goal: who reads that data is damaged is given the commands that replace the node.
+    #[test]
+    fn damage_names_the_commands_that_help() {
+        let rows = OpenError::Rows { dir: "data".into(), source: "unknown kind".into() };
+        let errors = [
+            Damage::new(DamagedPart::Log, "index 7", "hole").to_string(),
+            Fatal::new(FatalCause::Damage, "log entry 7").to_string(),
+            rows.to_string(),
+        ];
+        for error in errors {
+            for command in ["(tandem cluster remove NODE)", "(tandem cluster join HOST:PORT)"] {
+                assert!(error.contains(command), "{command}: {error}");
+            }
         }
     }
 

@@ -386,6 +386,9 @@ fn check_background(db: &Db, warnings: &EngineWarnings) -> Result<(), Fatal> {
         db.with(|db| Ok(db.property_int_value("rocksdb.background-errors").ok().flatten()));
     match errors {
         Ok(Some(count)) if count > 0 => {
+            if let Some(reason) = warnings.compaction_damage() {
+                return Err(db::background_damage(&reason));
+            }
             let latest = warnings.latest();
             let detail = format!("{count} failed flushes or compactions ({latest})");
             Err(Fatal::new(FatalCause::Background, detail))

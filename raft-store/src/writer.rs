@@ -19,7 +19,7 @@ use std::sync::mpsc::Receiver;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use crate::counters::{CounterCells, add};
-use crate::db::{Db, HISTORY, Keys, LOG, META, MetaRecord, STATE, family, read_fatal};
+use crate::db::{Db, HISTORY, Keys, LOG, META, MetaRecord, STATE, family, read_fatal, write_fatal};
 use crate::error::{Fatal, FatalCause, StoreError};
 use crate::format::entry::{GENESIS_CHAIN, decode_record, encode_record, seed_chain};
 use crate::format::mark::LogPoint;
@@ -384,10 +384,10 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let failed = |detail: String| Fatal::new(FatalCause::Write, detail);
-        self.parts.hooks.before_write().map_err(failed)?;
+        let refused = self.parts.hooks.before_write();
+        refused.map_err(|detail: String| Fatal::new(FatalCause::Write, detail))?;
         let batch = std::mem::take(&mut self.batch);
-        db.write_opt(batch, &WriteOptions::default()).map_err(|error| failed(error.to_string()))?;
+        db.write_opt(batch, &WriteOptions::default()).map_err(|error| write_fatal(&error))?;
         if let Some(through) = self.staged_through.take() {
             self.parts.view.written(through);
         }

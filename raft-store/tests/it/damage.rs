@@ -7,13 +7,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine};
-use tandem_raft_store::{Entry, LogId, OpenError, Row, Vote};
+use tandem_raft_store::{
+    Entry, Expected, Fatal, FatalCause, LogId, NoObserver, OpenError, Row, Start, StoreError, Vote,
+};
 
+use crate::kit::stores::{open_with, options};
 use crate::kit::{
-    Command, Rng, TestStore, append, apply_log, commands, copy_dir, create, read_log, resume,
-    table_digest, try_resume, vote,
+    CLUSTER, Command, Rng, TestStore, append, apply, apply_log, commands, copy_dir, create, resume,
+    table_digest, try_resume, vote, wait_until,
 };
 use crate::opening::contents;
 
@@ -84,7 +89,7 @@ async fn baseline(dir: &Path) -> Baseline {
 enum Outcome {
     /// Refused at open, with a typed error.
     Refused,
-    /// Opened, and reading the damaged part failed with a typed error.
+    /// Opened, and reading the damaged part, by this test or a compaction, failed with a typed error.
     FoundWhenRead,
     /// Opened, and nothing is missing.
     Harmless,
@@ -123,27 +128,54 @@ fn assert_typed(refused: &OpenError, what: &str) {
 }
 
 async fn judge_opened(baseline: &Baseline, store: &mut TestStore, what: &str) -> Outcome {
-    // Log, vote and rows were checked at open; reading them back must not fail.
-    let log = read_log(&mut store.log, PURGED + 1..).await;
-    assert!(log == baseline.log, "{what}: the log diverged in silence");
-    let mut reader = store.log.get_log_reader().await;
-    let found_vote = reader.read_vote().await.expect("readable");
-    assert_eq!(found_vote, Some(baseline.vote), "{what}: the vote diverged in silence");
-    apply_log(store, APPLIED).await;
-    assert_eq!(store.handle.digest().1, baseline.digest, "{what}: the state diverged in silence");
-
-    store.handle.settle().await.expect("a healthy disk");
-    // History is not read at open: damage shows when it is read, as an error.
-    let Ok(history) = store.handle.history_page(None, 10_000) else {
-        assert!(store.handle.fatal().is_some(), "{what}");
-        return Outcome::FoundWhenRead;
-    };
-    if store.handle.scrub().is_err() {
-        assert!(store.handle.fatal().is_some(), "{what}");
+    if let Err(error) = read_checked(baseline, store, what).await {
+        // Log, vote and rows were checked at open, so reading them finds nothing. A compaction may meet
+        // damage in what nobody reads any more (purged entries, old rows), at any moment.
+        let fatal = assert_found(store, what);
+        assert!(fatal.detail.starts_with("background work"), "{what}: {error}");
         return Outcome::FoundWhenRead;
     }
+    match read_history(baseline, store, what) {
+        Ok(()) => Outcome::Harmless,
+        Err(_) => {
+            assert_found(store, what);
+            Outcome::FoundWhenRead
+        }
+    }
+}
+
+/// Reads what was checked at open.
+async fn read_checked(
+    baseline: &Baseline,
+    store: &mut TestStore,
+    what: &str,
+) -> std::io::Result<()> {
+    let mut reader = store.log.get_log_reader().await;
+    let log = reader.try_get_log_entries(PURGED + 1..).await?;
+    assert!(log == baseline.log, "{what}: the log diverged in silence");
+    let found_vote = reader.read_vote().await?;
+    assert_eq!(found_vote, Some(baseline.vote), "{what}: the vote diverged in silence");
+    let (applied, _) = store.machine.applied_state().await?;
+    let from = applied.map_or(0, |applied| applied.index + 1);
+    let behind = log.into_iter().filter(|entry| (from..=APPLIED).contains(&entry.log_id.index));
+    apply(&mut store.machine, behind.collect()).await?;
+    assert_eq!(store.handle.digest().1, baseline.digest, "{what}: the state diverged in silence");
+    Ok(store.handle.settle().await?)
+}
+
+/// Reads what is not read at open: damage shows here, as an error.
+fn read_history(baseline: &Baseline, store: &TestStore, what: &str) -> Result<(), StoreError> {
+    let history = store.handle.history_page(None, 10_000)?;
+    store.handle.scrub()?;
     assert!(history == baseline.history, "{what}: the history diverged in silence");
-    Outcome::Harmless
+    Ok(())
+}
+
+/// The store stopped, and says that it is for damage.
+fn assert_found(store: &TestStore, what: &str) -> Arc<Fatal> {
+    let fatal = store.handle.fatal().unwrap_or_else(|| panic!("{what}: it did not stop"));
+    assert_eq!(fatal.cause, FatalCause::Damage, "{what}: {fatal}");
+    fatal
 }
 
 fn seed() -> u64 {
@@ -216,6 +248,52 @@ async fn flipped_bits_are_found_or_harmless() {
     // Bytes of the marker all count; a mark has a second slot.
     assert_eq!(count(&tally, "identity", Outcome::Harmless), 0);
     assert_eq!(count(&tally, "mark", Outcome::Refused), 0, "one rotten slot is no damage");
+}
+
+// Goal: a compaction that meets damage stops the store as damage (whose advice is to replace the node),
+// and not as a disk that may be tried again; whether the mark's thread or a write hears of it first.
+#[tokio::test]
+async fn damage_that_a_compaction_meets_is_called_damage() {
+    let root = tempfile::tempdir().expect("a directory");
+    let baseline = baseline(&root.path().join("whole")).await;
+    for (name, mark_interval) in
+        [("mark", Duration::from_millis(1)), ("write", Duration::from_secs(3_600))]
+    {
+        let dir = root.path().join(name);
+        copy_dir(&baseline.dir, &dir);
+        flip_in_purged_log(&dir.join("db"));
+        let fatals = Arc::default();
+        let expected = Expected { cluster: CLUSTER, node: 1 };
+        let mut options = options(&dir, Start::Resume(expected), &fatals);
+        options.mark_interval = mark_interval;
+        let mut store =
+            open_with(&options, fatals, NoObserver).expect("purged entries are not read");
+        let mut term = 10;
+        wait_until("the compaction meets the damage", async || {
+            term += 1;
+            let wrote = name == "mark" || store.log.save_vote(&vote(term, 1)).await.is_ok();
+            !wrote || store.handle.fatal().is_some()
+        })
+        .await;
+        let fatal = store.handle.fatal().expect("it stopped");
+        assert_eq!(fatal.cause, FatalCause::Damage, "{name}: {fatal}");
+        assert!(fatal.detail.contains("block checksum mismatch"), "{name}: {fatal}");
+    }
+}
+
+/// Flips a bit amid the oldest table of the log. Its entries are purged, so that only a compaction
+/// reads them again.
+fn flip_in_purged_log(engine: &Path) {
+    let db = open_engine_to_look(engine);
+    let tables = db.live_files().expect("readable");
+    drop(db);
+    let log = tables.into_iter().filter(|table| table.column_family_name == "log");
+    let oldest = log.map(|table| table.name).min().expect("a table");
+    let path = engine.join(oldest.trim_start_matches('/'));
+    let mut bytes = fs::read(&path).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).expect("writable");
 }
 
 // Goal: every record's type byte in RocksDB's logs may be damaged in any bit, and the node says so: it
@@ -352,9 +430,15 @@ fn first_row(db: &rocksdb::DB) -> (Vec<u8>, Vec<u8>) {
     (key.into_vec(), value.into_vec())
 }
 
+const FAMILIES: [&str; 5] = ["default", "log", "meta", "state", "history"];
+
 fn open_engine(engine: &Path) -> rocksdb::DB {
-    let families = ["default", "log", "meta", "state", "history"];
-    rocksdb::DB::open_cf(&rocksdb::Options::default(), engine, families).expect("a database")
+    rocksdb::DB::open_cf(&rocksdb::Options::default(), engine, FAMILIES).expect("a database")
+}
+
+fn open_engine_to_look(engine: &Path) -> rocksdb::DB {
+    let options = rocksdb::Options::default();
+    rocksdb::DB::open_cf_for_read_only(&options, engine, FAMILIES, false).expect("a database")
 }
 
 #[derive(Clone, Copy)]

@@ -83,11 +83,21 @@ pub(crate) fn open(
     faults: Faults,
     observer: impl ApplyObserver<u64>,
 ) -> Result<TestStore, OpenError> {
-    log_to_stderr();
     let fatals = Arc::new(Mutex::new(Vec::new()));
     let mut options = options(dir, start, &fatals);
-    options.faults = faults.clone();
-    let opened = Store::open::<Table>(&options, observer)?;
+    options.faults = faults;
+    open_with(&options, fatals, observer)
+}
+
+/// Opens with these options, whose handler fills `fatals`.
+pub(crate) fn open_with(
+    options: &Options,
+    fatals: Arc<Mutex<Vec<Fatal>>>,
+    observer: impl ApplyObserver<u64>,
+) -> Result<TestStore, OpenError> {
+    log_to_stderr();
+    let faults = options.faults.clone();
+    let opened = Store::open::<Table>(options, observer)?;
     let (log, machine, handle) = (opened.log, opened.machine, opened.handle);
     let closing = Closing(handle.clone());
     Ok(TestStore { log, machine, handle, faults, fatals, closing })
