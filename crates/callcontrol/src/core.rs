@@ -40,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) prng: Prng,
     pub(crate) life: Option<Life>,
     pub(crate) lease: Option<Instant>,
+    /// Since when this node may originate without a break.
+    pub(crate) acting_since: Option<Instant>,
     pub(crate) site: SiteState,
     pub(crate) dialogs: BTreeMap<DialogId, LegId>,
     /// Dialogs of legs that another node took over.
@@ -104,6 +106,7 @@ impl Core {
             prng,
             life: None,
             lease: None,
+            acting_since: None,
             site: SiteState::Open,
             dialogs: BTreeMap::new(),
             departed: Departed::default(),

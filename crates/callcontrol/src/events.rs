@@ -167,7 +167,7 @@ impl Core {
             }
             return;
         }
-        if leg.sip.audit == Some(client_tx) {
+        if leg.sip.audit.as_ref().is_some_and(|audit| audit.client_tx == client_tx) {
             let status = response.map(|response| response.status);
             if status.is_none_or(StatusCode::is_final) {
                 self.audit_answered(now, leg, status);

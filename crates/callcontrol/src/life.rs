@@ -79,6 +79,7 @@ impl Core {
             return;
         }
         self.sip.originate_gate(wanted);
+        self.acting_since = (wanted == Gate::Open).then_some(now.instant);
         self.note(match wanted {
             Gate::Open => Note::Released,
             Gate::Held => Note::Held,

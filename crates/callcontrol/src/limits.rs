@@ -18,7 +18,9 @@ pub const TAKEOVERS_PER_PEER_MAX: usize = 50;
 /// Nonces whose counts are remembered against replays.
 pub const NONCES_MAX: usize = 50_000;
 /// Dialogs of legs that another node took over, remembered so that a peer that does not know yet is
-/// not told that its call is over; the oldest is forgotten first.
+/// not told that its call is over; the oldest is forgotten first. Also the legs whose end the log knows
+/// and whose views may still come, and the sessions that went over to another owner; further ones are
+/// not remembered.
 pub const DEPARTED_MAX: usize = 20_000;
 /// Sessions that no relay has confirmed the end of; beyond it a removal is tried once.
 pub const REMOVALS_MAX: usize = 20_000;

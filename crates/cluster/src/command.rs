@@ -1,8 +1,8 @@
-//! Replicated commands, and the envelope that every one travels in.
+//! Replicated commands, what they reply, and why they are refused.
 //!
 //! A log entry holds a [`Batch`]: whatever commands were waiting, stamped once by the leader. Each
 //! command is in an [`Envelope`] that says who proposed it, so that a retry after a leader change
-//! applies once (R9). Enums here are appended to and never reordered: the position is the encoding;
+//! applies once (R9); both are in `batch`. Enums here are appended to and never reordered: the position is the encoding;
 //! `samples/` keeps encoded examples of every version.
 
 use serde::{Deserialize, Serialize};
@@ -10,55 +10,23 @@ use tandem_routing::{
     command::{DeclineCause, Rejection as QueueRejection, Reply as QueueReply},
     digest::Digest,
     name::{CallerNumber, Name},
-    time::{ClusterTime, Millis},
+    time::Millis,
 };
 
+pub use crate::batch::{
+    BATCH_FORMAT, Batch, BatchError, Envelope, NoRoom, Room, decode_outcome, encode_outcome,
+};
 use crate::{
     binding::PhoneTarget,
     ids::{
-        AgentId, BootId, ClusterId, ContactId, DiskId, Epoch, GroupId, LegEpoch, LegId, NodeId,
-        OfferNumber, TenantId,
+        AgentId, BootId, ClusterId, ContactId, DiskId, Epoch, LegEpoch, LegId, NodeId, OfferNumber,
+        TenantId,
     },
     leg::{DialogRecord, Endpoint, MediaRecord},
-    limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, IDEMPOTENCY_KEY_LEN_MAX, WINDOW_MAX},
+    limits::{IDEMPOTENCY_MS, WINDOW_MAX},
     node::{RelayRecord, SipEndpoint},
     seal::Sealed,
 };
-
-/// Format of [`Batch`] that this program writes and reads.
-pub const BATCH_FORMAT: u8 = 1;
-
-/// One log entry's worth of commands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Batch {
-    /// The machine version that the proposer's leader believed in force.
-    pub machine_version: u16,
-    /// The Raft group.
-    pub group: GroupId,
-    /// The leader's stamp: its last applied time plus its own monotonic elapsed time.
-    pub time: ClusterTime,
-    /// In the order in which they apply.
-    pub envelopes: Vec<Envelope>,
-}
-
-/// One command and who proposes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// The proposing node.
-    pub node: NodeId,
-    /// Its life; 0 for commands that come before one (admission, registration).
-    pub epoch: Epoch,
-    /// Number of the command in that life, from 1. The same number applies once.
-    pub sequence: u64,
-    /// The proposer has the replies of all numbers below this one.
-    pub ack_below: u64,
-    /// How long ago the fact happened, measured by the proposer when it (re)sends.
-    pub age: Millis,
-    /// An application's key: the same key applies once while it is remembered.
-    pub idempotency: Option<String>,
-    /// What is to be done.
-    pub command: Command,
-}
 
 /// What can be done to the replicated machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +58,7 @@ pub enum Command {
         /// Which.
         node: NodeId,
     },
-    /// Raises the machine version once every node supports it.
+    /// Raises the machine version; every member must support it, also those that are down.
     RaiseMachineVersion {
         /// To what.
         to: u16,
@@ -433,128 +401,51 @@ pub enum Rejection {
         /// The ordinal of the command.
         incident: u64,
     },
-}
-
-/// A batch that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// Written by a newer program.
+    /// The node's state differed from the majority's (R7).
     #[error(
-        "a log entry has format {format}, this program reads {BATCH_FORMAT}: it was written by a \
-         newer Tandem; start that version on this node"
+        "{node} may not come back: its state differed from the majority's after log entry {index}; \
+         keep its data directory for an investigation, remove the node, and let it join anew under a \
+         new number with an empty data directory"
     )]
-    NewerFormat {
-        /// What was found.
-        format: u8,
+    NodeMustBeTrusted {
+        /// Which node.
+        node: NodeId,
+        /// After which entry.
+        index: u64,
     },
-    /// The bytes do not decode.
-    #[error("a log entry cannot be decoded: {0}")]
-    Damaged(String),
-    /// Larger than the limits.
-    #[error("a batch of {commands} commands and {bytes} bytes is over the limits")]
-    TooLarge {
-        /// How many commands.
-        commands: usize,
-        /// How many bytes.
-        bytes: usize,
+    /// The node was removed (D1).
+    #[error(
+        "{0} was removed from this cluster, for ever: let this machine join anew under a new number \
+         with an empty data directory"
+    )]
+    NodeMustNotBeRemoved(NodeId),
+    /// The disk belongs to another number (D1).
+    #[error("this disk belongs to {0} already: a node joins with an empty data directory")]
+    DiskMustBeNew(NodeId),
+    /// The node's program is older than the cluster's rules.
+    #[error(
+        "{node} supports machine version {supports}, this cluster is at {in_force}: install a newer \
+         Tandem on it"
+    )]
+    NodeMustSupportVersion {
+        /// Which node.
+        node: NodeId,
+        /// What its program can.
+        supports: u16,
+        /// What is in force.
+        in_force: u16,
     },
-}
-
-impl Batch {
-    /// Format byte, then the fields.
-    ///
-    /// # Errors
-    /// [`BatchError::TooLarge`].
-    pub fn encode(&self) -> Result<Vec<u8>, BatchError> {
-        let too_large = |bytes| BatchError::TooLarge { commands: self.envelopes.len(), bytes };
-        if self.envelopes.len() > BATCH_COMMANDS_MAX {
-            return Err(too_large(0));
-        }
-        let bytes = postcard::to_extend(self, vec![BATCH_FORMAT])
-            .map_err(|error| BatchError::Damaged(error.to_string()))?;
-        if bytes.len() > BATCH_BYTES_MAX { Err(too_large(bytes.len())) } else { Ok(bytes) }
-    }
-
-    /// Reads what [`Batch::encode`] wrote, in any format this program knows.
-    ///
-    /// # Errors
-    /// [`BatchError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
-        match bytes.split_first() {
-            None => Err(BatchError::Damaged("it is empty".into())),
-            Some((&BATCH_FORMAT, body)) => match postcard::take_from_bytes(body) {
-                Ok((batch, [])) => Ok(batch),
-                Ok(_) => Err(BatchError::Damaged("trailing bytes".into())),
-                Err(error) => Err(BatchError::Damaged(error.to_string())),
-            },
-            Some((&format, _)) => Err(BatchError::NewerFormat { format }),
-        }
-    }
-}
-
-impl Envelope {
-    /// About how many bytes the command takes in an entry, without encoding it.
-    #[must_use]
-    pub fn size_hint(&self) -> usize {
-        match &self.command {
-            Command::AdmitCall(_)
-            | Command::LegAnswered(_)
-            | Command::LegRinging(_)
-            | Command::LegReport(_)
-            | Command::LegConfirmed(_) => 1_024,
-            _ => 256,
-        }
-    }
-
-    /// Encoded alone, as it is forwarded to the leader.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        encode(self)
-    }
-
-    /// Reads what [`Envelope::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`BatchError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
-        let envelope: Self = decode(bytes)?;
-        let key = envelope.idempotency.as_deref().unwrap_or("");
-        if key.len() > IDEMPOTENCY_KEY_LEN_MAX {
-            return Err(BatchError::Damaged("the idempotency key is too long".into()));
-        }
-        Ok(envelope)
-    }
-}
-
-/// Encodes an outcome as it is stored and sent.
-#[must_use]
-pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
-    encode(outcome)
-}
-
-/// Reads an outcome.
-///
-/// # Errors
-/// [`BatchError`].
-pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, BatchError> {
-    decode(bytes)
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    match postcard::to_extend(value, vec![BATCH_FORMAT]) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("postcard into a Vec cannot fail: {error}"),
-    }
-}
-
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BatchError> {
-    match bytes.split_first() {
-        None => Err(BatchError::Damaged("it is empty".into())),
-        Some((&BATCH_FORMAT, body)) => match postcard::take_from_bytes(body) {
-            Ok((value, [])) => Ok(value),
-            Ok(_) => Err(BatchError::Damaged("trailing bytes".into())),
-            Err(error) => Err(BatchError::Damaged(error.to_string())),
-        },
-        Some((&format, _)) => Err(BatchError::NewerFormat { format }),
-    }
+    /// The relay's name is taken.
+    #[error(
+        "the relay name {0} belongs to another member's relay: give this one another name, or remove \
+         the other node first"
+    )]
+    RelayNameMustBeFree(Name),
+    /// The key was used with another command.
+    #[error(
+        "this idempotency key was used with a different command less than {} minutes ago: nothing \
+         was done; use a new key for each new command",
+        IDEMPOTENCY_MS / 60_000
+    )]
+    IdempotencyKeyMustFit,
 }

@@ -77,15 +77,21 @@ impl Index {
         self.expiries.remove(&(binding.expires, Expiry::Binding(key.0, key.1)));
     }
 
+    /// The name of a removed node is free again; its relay is known until another node has it, because
+    /// calls may still have their media there.
     pub(crate) fn add_node(&mut self, node: &Node) {
-        self.node_by_name.insert(node.name.clone(), node.id);
+        if node.is_member() {
+            self.node_by_name.insert(node.name.clone(), node.id);
+        }
         if let Some(relay) = &node.relay {
             self.node_by_relay.insert(relay.id.clone(), node.id);
         }
     }
 
     pub(crate) fn remove_node(&mut self, node: &Node) {
-        self.node_by_name.remove(&node.name);
+        if node.is_member() {
+            self.node_by_name.remove(&node.name);
+        }
         if let Some(relay) = &node.relay {
             self.node_by_relay.remove(&relay.id);
         }

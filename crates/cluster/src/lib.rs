@@ -9,6 +9,7 @@
 //! Where to look: what a command does, `apply/`; what the owner of a leg should make true,
 //! [`view`].
 
+mod batch;
 pub mod binding;
 pub mod command;
 pub mod history;
@@ -22,3 +23,4 @@ pub mod view;
 
 mod apply;
 mod index;
+mod once;

@@ -9,15 +9,23 @@ pub const WINDOW_MAX: u64 = 4_096;
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// Encoded size of one log entry.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Encoded size of one command.
+/// Encoded size of one command. Checked where a command enters (`Command::check_size`) and where a
+/// forwarded one arrives (`Envelope::decode`).
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Encoded size of the commands that travel to the leader together.
+pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// What an envelope adds to its command at most: numbers and an idempotency key.
+pub const ENVELOPE_BYTES_MAX: usize = 64 + IDEMPOTENCY_KEY_LEN_MAX;
+/// What a batch adds to its envelopes at most: format, version, group, time, count.
+pub const BATCH_HEAD_BYTES_MAX: usize = 32;
 /// Live legs: a caller, an agent, and one that still ends for each contact.
 pub const LEGS_MAX: usize = 3_000_000;
 /// Leg ids that one reservation gives a node.
 pub const LEG_IDS_PER_RESERVATION_MAX: u32 = 65_536;
 /// Bindings of one agent.
 pub const BINDINGS_PER_AGENT_MAX: usize = 4;
-/// Remembered idempotency keys of API calls.
+/// Remembered idempotency keys of API calls; further calls with a key are refused until some are
+/// forgotten.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 100_000;
 /// For how long an idempotency key is remembered.
 pub const IDEMPOTENCY_MS: u64 = 600_000;
@@ -34,7 +42,8 @@ pub const ROUTE_SET_MAX: usize = 16;
 /// SIP endpoints of one node.
 pub const ENDPOINTS_MAX: usize = 16;
 
-/// How many steps of taking over a lost node's legs one entry does.
+/// How many steps of taking over a lost node's legs one entry does, all its commands together. Beside
+/// the queue's steps, so that bulk work never delays a takeover.
 pub const TAKEOVER_WORK_MAX: usize = tandem_routing::limits::APPLY_WORK_MAX;
 
 /// CSeq numbers that come with the ownership of a leg: a taker uses the last so many of the reserved
@@ -44,8 +53,12 @@ pub const CSEQ_BLOCK: u32 = 64;
 pub const SDP_VERSION_BLOCK: u64 = 64;
 
 const _: () = {
-    assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(COMMAND_BYTES_MAX + ENVELOPE_BYTES_MAX <= GROUP_BYTES_MAX, "any command fits a group");
+    assert!(GROUP_BYTES_MAX + BATCH_HEAD_BYTES_MAX <= BATCH_BYTES_MAX, "any group fits an entry");
     assert!(BATCH_COMMANDS_MAX as u64 <= WINDOW_MAX, "one node can fill a batch");
-    assert!(DIALOG_TEXT_LEN_MAX * (ROUTE_SET_MAX + 8) < COMMAND_BYTES_MAX);
+    assert!(
+        (DIALOG_TEXT_LEN_MAX + 2) * (ROUTE_SET_MAX + 9) + 4_096 <= COMMAND_BYTES_MAX,
+        "the largest dialog that is taken fits a command, with its media"
+    );
     assert!(IDEMPOTENCY_MS <= tandem_routing::limits::CLUSTER_TIME_JUMP_MS_MAX);
 };

@@ -3,7 +3,8 @@
 //! [`Machine::apply`] takes one log entry. It cannot wait, read a clock or draw a number. Each
 //! command of an entry applies alone: it is checked before it changes anything, and a panic inside
 //! it is caught, undone and recorded as [`Rejection::Bug`] on every node alike
-//! (`docs/adr/0005-containment-of-a-panicking-command.md`). What commands do is in `apply/`.
+//! (`docs/adr/0005-containment-of-a-panicking-command.md`). What commands do is in `apply/`; what makes
+//! them apply once, in `once`.
 
 use std::{
     collections::BTreeSet,
@@ -15,22 +16,20 @@ use tandem_routing::{
     command::Event,
     digest::Digest,
     state::State as Queue,
-    table::{Row, RowChange, RowError, Table, TableTag, row_key, table_byte},
-    time::{ClusterTime, Millis},
+    table::{RowChange, RowError, Table, TableTag, row_key, table_byte},
+    time::ClusterTime,
 };
 
 use crate::{
     binding::{Binding, Credential},
-    command::{
-        Batch, BatchError, Command, Envelope, Outcome, Rejection, Reply, decode_outcome,
-        encode_outcome,
-    },
+    command::{Batch, BatchError, Command, Envelope, Outcome, Rejection, Reply, encode_outcome},
     history::EndedContact,
     ids::{Epoch, GroupId, LegId, NodeId},
     index::Index,
     leg::Leg,
-    limits::{DIGEST_EVERY, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_MS, WINDOW_MAX},
-    node::{Checkpoint, Header, IdempotencyRow, Node, NodeLife, ReplyRow, Window},
+    limits::{DIGEST_EVERY, TAKEOVER_WORK_MAX},
+    node::{Checkpoint, Header, IdempotencyRow, Node, ReplyRow, Window},
+    once::Admission,
 };
 
 /// The machine version that this program writes and fully supports.
@@ -116,13 +115,15 @@ pub struct Machine {
     pub(crate) nodes: Table<Node>,
     pub(crate) windows: Table<Window>,
     pub(crate) replies: Table<ReplyRow>,
-    idempotency: Table<IdempotencyRow>,
+    pub(crate) idempotency: Table<IdempotencyRow>,
     pub(crate) checkpoints: Table<Checkpoint>,
     pub(crate) legs: Table<Leg>,
     pub(crate) bindings: Table<Binding>,
     pub(crate) credentials: Table<Credential>,
     pub(crate) index: Index,
     digest: Digest,
+    /// Steps of takeover that the running entry may still do.
+    pub(crate) takeover_left: usize,
     pub(crate) effects: Vec<Effect>,
     pub(crate) history: Vec<EndedContact>,
     hooks: Hooks,
@@ -203,7 +204,7 @@ impl Machine {
         self.header.get(&()).cloned().unwrap_or_default()
     }
 
-    /// All nodes ever admitted and not removed.
+    /// All nodes ever admitted, also those that were removed ([`Node::is_member`]).
     #[must_use]
     pub fn nodes(&self) -> &Table<Node> {
         &self.nodes
@@ -291,13 +292,17 @@ impl Machine {
     /// Applies one entry.
     ///
     /// # Errors
-    /// [`BatchError`] when the entry cannot be read: it was written by a newer program or is
-    /// damaged. Nothing was applied; the node must stop, because going on would diverge.
+    /// [`BatchError`] when the entry cannot be read or must not be applied: it was written by a newer
+    /// program, a newer machine version is in force, or it is damaged. The node must stop and write
+    /// nothing of the entry, because going on would diverge.
     pub fn apply(&mut self, index: u64, entry: &[u8]) -> Result<Applied, BatchError> {
         let batch = Batch::decode(entry)?;
+        check_version(batch.machine_version)?;
         self.queue.begin_entry(batch.time);
+        self.takeover_left = TAKEOVER_WORK_MAX;
         let mut applied = Applied::default();
         for envelope in &batch.envelopes {
+            check_version(self.header().machine_version)?;
             let outcome = self.apply_envelope(envelope, &mut applied.events);
             applied.outcomes.push(encode_outcome(&outcome));
         }
@@ -320,43 +325,17 @@ impl Machine {
         let outcome = match self.admit(envelope) {
             Admission::Known(outcome) => return outcome,
             Admission::Refused(rejection) => return Err(rejection),
-            Admission::New => self.apply_contained(envelope, events),
+            Admission::Settled(outcome) => outcome,
+            Admission::New => {
+                let outcome = self.apply_contained(envelope, events);
+                self.remember_key(envelope, &outcome);
+                outcome
+            }
         };
         self.remember(envelope, &outcome);
         self.queue.commit();
         each_table!(self, |table| table.commit());
         outcome
-    }
-
-    /// R9: a command applies once per (node, epoch, sequence), and only in its node's current life.
-    fn admit(&self, envelope: &Envelope) -> Admission {
-        let &Envelope { node, epoch, sequence, .. } = envelope;
-        if before_a_life(&envelope.command) && epoch == Epoch(0) {
-            return Admission::New;
-        }
-        let Some(row) = self.nodes.get(&node) else {
-            return Admission::Refused(Rejection::NodeMustBeMember(node));
-        };
-        if row.epoch != epoch || row.life != NodeLife::Up {
-            let current = row.epoch;
-            return Admission::Refused(Rejection::Fenced { node, epoch, current });
-        }
-        let ack_below = self.windows.get(&node).map_or(1, |window| window.ack_below);
-        if sequence < ack_below {
-            return Admission::Refused(Rejection::TooOld { sequence, ack_below });
-        }
-        if let Some(reply) = self.replies.get(&(node, epoch, sequence)) {
-            return Admission::Known(known(&reply.outcome));
-        }
-        if sequence >= envelope.ack_below.max(ack_below) + WINDOW_MAX {
-            return Admission::Refused(Rejection::WindowExceeded { sequence, ack_below });
-        }
-        if let Some(key) = &envelope.idempotency
-            && let Some(row) = self.idempotency.get(key)
-        {
-            return Admission::Known(known(&row.outcome));
-        }
-        Admission::New
     }
 
     /// Runs one command; a panic inside it is undone and becomes a rejection.
@@ -386,63 +365,6 @@ impl Machine {
             self.effects.push(Effect::Bug { incident, message: panic_message(&*panic) });
             Err(Rejection::Bug { incident })
         })
-    }
-
-    /// Keeps the outcome for retries, and forgets those that the proposer has.
-    fn remember(&mut self, envelope: &Envelope, outcome: &Outcome) {
-        let &Envelope { node, epoch, sequence, ack_below, .. } = envelope;
-        if epoch == Epoch(0) {
-            return;
-        }
-        let encoded = encode_outcome(outcome);
-        if let Some(key) = &envelope.idempotency
-            && self.idempotency.len() < IDEMPOTENCY_KEYS_MAX
-        {
-            let expires = self.queue.now() + Millis(IDEMPOTENCY_MS);
-            let row = IdempotencyRow { key: key.clone(), outcome: encoded.clone(), expires };
-            self.index.expiries.insert(Index::idempotency_expiry(&row));
-            self.idempotency.insert(row);
-        }
-        // The command may have ended the very life that proposed it.
-        let live = self.nodes.get(&node).is_some_and(|row| row.epoch == epoch);
-        if !live {
-            return;
-        }
-        self.replies.insert(ReplyRow { node, epoch, sequence, outcome: encoded });
-        let before = self.windows.get(&node).map_or(1, |window| window.ack_below);
-        if ack_below > before {
-            self.windows.insert(Window { node, epoch, ack_below });
-            let forgotten: Vec<_> = self
-                .replies
-                .iter_from(&(node, epoch, 0))
-                .take_while(|row| row.node == node && row.epoch == epoch)
-                .take_while(|row| row.sequence < ack_below)
-                .map(Row::key)
-                .collect();
-            for key in forgotten {
-                self.replies.remove(&key);
-            }
-        }
-    }
-
-    /// Forgets everything that was remembered for a node's earlier life.
-    pub(crate) fn reset_window(&mut self, node: NodeId, epoch: Epoch) {
-        let old: Vec<_> = self
-            .replies
-            .iter_from(&(node, Epoch(0), 0))
-            .take_while(|row| row.node == node)
-            .map(Row::key)
-            .collect();
-        for key in old {
-            self.replies.remove(&key);
-        }
-        self.windows.insert(Window { node, epoch, ack_below: 1 });
-    }
-
-    pub(crate) fn remove_idempotency(&mut self, key: &String) {
-        if let Some(row) = self.idempotency.remove(key) {
-            self.index.expiries.remove(&Index::idempotency_expiry(&row));
-        }
     }
 
     pub(crate) fn put_header(&mut self, header: Header) {
@@ -489,7 +411,10 @@ impl Machine {
         machine.queue.finish_load();
         each_table!(machine, |table| table.forget_journal());
         machine.rebuild();
-        Ok(machine)
+        match machine.header().machine_version {
+            version if version > MACHINE_VERSION => Err(LoadError::NewerMachine { version }),
+            _ => Ok(machine),
+        }
     }
 
     fn load_row<E>(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError<E>> {
@@ -565,20 +490,9 @@ impl PartialEq for Machine {
     }
 }
 
-enum Admission {
-    New,
-    Known(Outcome),
-    Refused(Rejection),
-}
-
-/// Commands that a node proposes before it has an epoch. Each is harmless to repeat.
-fn before_a_life(command: &Command) -> bool {
-    matches!(command, Command::Initialise { .. } | Command::AdmitNode(_) | Command::RegisterNode(_))
-}
-
-fn known(outcome: &[u8]) -> Outcome {
-    // Written by this machine; a row that does not decode was refused at load.
-    decode_outcome(outcome).unwrap_or(Err(Rejection::Malformed("a stored reply".into())))
+/// A program never applies commands under rules that it does not know (R7).
+fn check_version(version: u16) -> Result<(), BatchError> {
+    if version <= MACHINE_VERSION { Ok(()) } else { Err(BatchError::NewerMachine { version }) }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -598,6 +512,15 @@ pub enum LoadError<E> {
     /// One of them does not decode.
     #[error(transparent)]
     Row(RowError),
+    /// The rows follow rules that this program does not know.
+    #[error(
+        "the stored state is of machine version {version}, this program knows up to \
+         {MACHINE_VERSION}: start the newer Tandem that this node ran before"
+    )]
+    NewerMachine {
+        /// The version in force.
+        version: u16,
+    },
     /// One of them belongs to no table that this program knows.
     #[error(
         "a stored row belongs to no known table (key {key}): the data was written by a newer \
@@ -625,7 +548,7 @@ impl Machine {
             Command::Initialise { cluster, machine_version } => {
                 self.initialise(*cluster, *machine_version)
             }
-            Command::AdmitNode(admit) => self.admit_node(admit),
+            Command::AdmitNode(admit) => self.admit_node(admit, events),
             Command::RegisterNode(register) => self.register_node(register),
             Command::NodeLost { node, epoch, .. } => self.node_lost(*node, *epoch),
             Command::StopNode => self.stop_node(node),
@@ -646,8 +569,8 @@ impl Machine {
             Command::LegConfirmed(fact) => self.leg_confirmed(proposer, fact, events),
             Command::LegEnded(fact) => self.leg_ended(proposer, fact, events),
             Command::PutBinding(put) => self.put_binding(put, events),
-            Command::RemoveBinding { agent, contact_uri, .. } => {
-                self.unbind(*agent, contact_uri, events)
+            Command::RemoveBinding { tenant, agent, contact_uri } => {
+                self.unbind(*tenant, *agent, contact_uri, events)
             }
             Command::DeviceAlive { agent } => self.device_alive(*agent, events),
             Command::PutCredential { tenant, agent, realm, sealed } => {

@@ -63,6 +63,12 @@ pub enum NodeLife {
         /// When.
         since: ClusterTime,
     },
+    /// Taken out of the cluster for ever. The row stays, so that its number and its disk are never
+    /// used again (D1).
+    Removed {
+        /// When.
+        since: ClusterTime,
+    },
 }
 
 /// Whether a node's state is trusted.
@@ -114,6 +120,12 @@ impl Node {
     pub fn is_up(&self) -> bool {
         self.life == NodeLife::Up && self.verdict == Verdict::Trusted
     }
+
+    /// True unless it was taken out of the cluster.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        !matches!(self.life, NodeLife::Removed { .. })
+    }
 }
 
 /// Exactly-once window of one node: sequences below `ack_below` are forgotten.
@@ -145,6 +157,8 @@ pub struct ReplyRow {
 pub struct IdempotencyRow {
     /// The key, as the application chose it.
     pub key: String,
+    /// Of the command that it was used with ([`crate::command::Command::fingerprint`]).
+    pub fingerprint: u128,
     /// Encoded [`crate::command::Outcome`].
     pub outcome: Vec<u8>,
     /// When it is forgotten.

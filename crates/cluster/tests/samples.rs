@@ -20,6 +20,7 @@ use tandem_cluster::{
     ids::{AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal},
     leg::{Owner, Transport},
     machine::Machine,
+    node::{Node, NodeLife},
     seal::Sealed,
 };
 use tandem_routing::{
@@ -30,6 +31,7 @@ use tandem_routing::{
     digest::Digest,
     entity::{EndReason, SiteState},
     name::CallerNumber,
+    table::{decode_row, encode_row},
     time::{ClusterTime, Millis},
 };
 
@@ -288,6 +290,15 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("fenced", Err(Rejection::Fenced { node, epoch, current: Epoch(3) })),
         ("leg_must_be_owned", Err(Rejection::LegMustBeOwned { leg, epoch: LegEpoch(1) })),
         ("bug", Err(Rejection::Bug { incident: 5 })),
+        ("node_must_be_trusted", Err(Rejection::NodeMustBeTrusted { node, index: 512 })),
+        ("node_must_not_be_removed", Err(Rejection::NodeMustNotBeRemoved(node))),
+        ("disk_must_be_new", Err(Rejection::DiskMustBeNew(node))),
+        (
+            "node_must_support_version",
+            Err(Rejection::NodeMustSupportVersion { node, supports: 1, in_force: 2 }),
+        ),
+        ("relay_name_must_be_free", Err(Rejection::RelayNameMustBeFree(name("r1")))),
+        ("idempotency_key_must_fit", Err(Rejection::IdempotencyKeyMustFit)),
     ]
 }
 
@@ -300,6 +311,40 @@ fn outcomes_keep_their_encoding() {
         let kept = samples.expect(label, &now);
         assert_eq!(decode_outcome(&kept), Ok(outcome), "{label} is read differently");
         assert_eq!(hex(&kept), hex(&now), "{label} is written differently");
+    }
+}
+
+/// The name of a life's sample. Without a catch-all, so that a new one needs a sample.
+fn life_label(life: NodeLife) -> &'static str {
+    match life {
+        NodeLife::Admitted => "admitted",
+        NodeLife::Up => "up",
+        NodeLife::Lost { .. } => "lost",
+        NodeLife::Stopped { .. } => "stopped",
+        NodeLife::Removed { .. } => "removed",
+    }
+}
+
+// Goal: a node's row is read and written as it always was, whatever its life came to.
+#[test]
+fn node_rows_keep_their_encoding() {
+    let mut samples = Samples::read("node-1.hex");
+    let sim = Sim::center();
+    let row = sim.machine.nodes().iter().next().unwrap().clone();
+    let since = ClusterTime(123_456);
+    let lives = [
+        NodeLife::Admitted,
+        NodeLife::Up,
+        NodeLife::Lost { since },
+        NodeLife::Stopped { since },
+        NodeLife::Removed { since },
+    ];
+    for life in lives {
+        let row = Node { life, ..row.clone() };
+        let now = encode_row(&row);
+        let kept = samples.expect(life_label(life), &now);
+        assert_eq!(decode_row::<Node>(&kept), Ok(row), "{life:?} is read differently");
+        assert_eq!(hex(&kept), hex(&now), "{life:?} is written differently");
     }
 }
 

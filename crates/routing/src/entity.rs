@@ -267,8 +267,6 @@ pub enum EndReason {
     Operator,
     /// The caller's leg could not be kept after the loss of a node or relay.
     LegLost,
-    /// The agent's leg could not be kept after the loss of a node or relay.
-    AgentLegLost,
     /// Signalling or media failed.
     Failed,
 }

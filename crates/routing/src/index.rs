@@ -221,20 +221,36 @@ impl Index {
     /// Takes an agent in.
     pub(crate) fn add_agent(&mut self, agent: &Agent) {
         self.agent_by_name.insert((agent.tenant, agent.name.clone()), agent.id);
-        let mut met = Vec::new();
+        let met = self.classes_met(&agent.queues, &agent.skills, agent.site).collect();
         for queue in &agent.queues {
             self.queue_agents.entry(*queue).or_default().insert(agent.id);
-            let from = (*queue, Self::FIRST_REQUIREMENT);
-            for ((_, requirement), id) in
-                self.class_ids.range(from..).take_while(|((other, _), _)| other == queue)
-            {
-                if requirement.is_met(&agent.skills, agent.site) {
-                    met.push(*id);
-                }
-            }
         }
         self.agent_classes.insert(agent.id, met);
         self.show_agent(agent);
+    }
+
+    /// Classes that an agent with these queues and skills at this site meets.
+    pub(crate) fn classes_met(
+        &self,
+        queues: &BTreeSet<QueueId>,
+        skills: &BTreeMap<SkillId, u8>,
+        site: SiteId,
+    ) -> impl Iterator<Item = ClassId> {
+        queues
+            .iter()
+            .flat_map(|queue| self.classes_of_queue(*queue))
+            .filter(move |(requirement, _)| requirement.is_met(skills, site))
+            .map(|(_, id)| id)
+    }
+
+    pub(crate) fn classes_of_queue(
+        &self,
+        queue: QueueId,
+    ) -> impl Iterator<Item = (&BoundRequirement, ClassId)> {
+        self.class_ids
+            .range((queue, Self::FIRST_REQUIREMENT)..)
+            .take_while(move |((other, _), _)| *other == queue)
+            .map(|((_, requirement), id)| (requirement, *id))
     }
 
     /// The least requirement in the derived order, to begin a range with.

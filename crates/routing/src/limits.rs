@@ -26,7 +26,8 @@ pub const SKILLS_PER_AGENT_MAX: usize = 100;
 pub const QUEUES_PER_AGENT_MAX: usize = 100;
 /// Requirement classes alive: distinct pairs of queue and requirement.
 pub const CLASSES_MAX: usize = 20_000;
-/// Requirement classes that one agent serves: bounds the work when the agent becomes ready.
+/// Requirement classes that one agent serves: bounds the work when the agent becomes ready. Whatever
+/// would give an agent more is refused: a caller, an agent's or a queue's configuration.
 pub const CLASSES_PER_AGENT_MAX: usize = 400;
 
 /// Terms of one requirement.
@@ -51,16 +52,14 @@ pub const PRIORITY_STEP_MS: u64 = 3_600_000;
 /// One step of queue weight counts as this much earlier arrival.
 pub const QUEUE_WEIGHT_STEP_MS: u64 = 10_000;
 
-/// Steps of bulk work (moves, rematches, expiries) that one entry may do; the rest stays on the
-/// replicated work list and goes on in the next entry.
+/// Steps of bulk work (moves, rematches, expiries) that one entry may do, all its commands together;
+/// the rest stays due or on the replicated work list and goes on in the next entry.
 pub const APPLY_WORK_MAX: usize = 256;
 
 /// The log's expiry of an offer comes this much after the ringing time: the owner of the agent's
 /// leg times the ringing and reports; the log is the backstop.
 pub const OFFER_BACKSTOP_MS: u64 = 5_000;
 
-/// Text of a not-ready reason, in bytes.
-pub const REASON_LEN_MAX: usize = 64;
 /// A caller's or called number, in bytes.
 pub const NUMBER_LEN_MAX: usize = 64;
 /// Reserved places (callers whose leg was lost by us) that are remembered.

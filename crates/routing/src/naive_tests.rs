@@ -102,6 +102,7 @@ impl Center {
 
     /// One command in an entry of its own, on both; afterwards all agree.
     pub(crate) fn apply(&mut self, command: &Command) -> Result<Reply, Rejection> {
+        self.state.begin_entry(self.state.now());
         self.state.begin_command();
         let mut events = Vec::new();
         let result = self.state.apply(GROUP, command, &mut events);
@@ -123,6 +124,7 @@ impl Center {
         act: impl FnOnce(&mut State, &mut Vec<Event>),
         judge: impl FnOnce(&mut Judge),
     ) {
+        self.state.begin_entry(self.state.now());
         self.state.begin_command();
         let mut events = Vec::new();
         act(&mut self.state, &mut events);

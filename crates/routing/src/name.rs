@@ -61,7 +61,9 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A caller's number: personal data. `Debug` and `Display` show only how it begins and ends.
+/// A caller's number: personal data. `Debug` and `Display` show its last two characters, enough to
+/// tell two calls apart and too little to call back; nothing of a number of six digits or less, or of
+/// what is no number (a name, a SIP user).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct CallerNumber(String);
 
@@ -91,19 +93,19 @@ impl CallerNumber {
 
 impl fmt::Display for CallerNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chars: Vec<char> = self.0.chars().collect();
-        match chars.len() {
-            0 => f.write_str("withheld"),
-            1..=5 => f.write_str("…"),
-            n => write!(
-                f,
-                "{}…{}",
-                chars[..2].iter().collect::<String>(),
-                chars[n - 2..].iter().collect::<String>()
-            ),
+        let is_number = self.0.bytes().all(|b| b.is_ascii_digit() || b"+-.()*#".contains(&b));
+        let digits = self.0.bytes().filter(u8::is_ascii_digit).count();
+        let tail = self.0.len().checked_sub(2).and_then(|at| self.0.get(at..));
+        match tail {
+            _ if self.is_withheld() => f.write_str("withheld"),
+            Some(tail) if is_number && digits > HIDDEN_DIGITS => write!(f, "…{tail}"),
+            _ => f.write_str("…"),
         }
     }
 }
+
+/// Numbers of so many digits or less are not shown in part: two would be a third of them.
+const HIDDEN_DIGITS: usize = 6;
 
 impl fmt::Debug for CallerNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +134,12 @@ mod tests {
         for (number, shown) in [
             ("", "withheld"),
             ("112", "…"),
-            ("12345", "…"),
-            ("+442071234567", "+4…67"),
-            ("日本語番号です", "日本…です"),
+            ("123456", "…"),
+            ("+123456", "…"),
+            ("1234567", "…67"),
+            ("+442071234567", "…67"),
+            ("alice-from-sales", "…"),
+            ("日本語番号です", "…"),
         ] {
             let number = CallerNumber::new(number);
             assert_eq!(format!("{number}"), shown);

@@ -10,6 +10,7 @@ use crate::{
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
     index::Index,
+    limits::APPLY_WORK_MAX,
     name::Name,
     table::{RowChange, RowError, Table, TableTag},
     time::ClusterTime,
@@ -30,6 +31,8 @@ pub struct State {
     pub(crate) reservations: Table<Reservation>,
     pub(crate) work: Table<Work>,
     pub(crate) index: Index,
+    /// Steps of bulk work that the running entry may still do.
+    steps_left: usize,
 }
 
 macro_rules! each_table {
@@ -313,9 +316,27 @@ impl State {
 // --- the log's side -----------------------------------------------------------------------------
 
 impl State {
-    /// Begins an entry: its time, clamped (R8).
+    /// Begins an entry: its time, clamped (R8), and its share of bulk work, `APPLY_WORK_MAX` steps.
     pub fn begin_entry(&mut self, stamp: ClusterTime) {
         self.counters.now = self.counters.now.clamp(stamp);
+        self.steps_left = APPLY_WORK_MAX;
+    }
+
+    /// Takes one step of the running entry's bulk work; false when none is left and the caller must
+    /// leave the rest to the next entry.
+    #[must_use]
+    pub fn take_step(&mut self) -> bool {
+        let may = self.steps_left > 0;
+        self.steps_left = self.steps_left.saturating_sub(1);
+        may
+    }
+
+    pub(crate) fn steps_left(&self) -> usize {
+        self.steps_left
+    }
+
+    pub(crate) fn take_steps(&mut self, steps: usize) {
+        self.steps_left = self.steps_left.saturating_sub(steps);
     }
 
     /// Begins a command: one ordinal each.

@@ -278,6 +278,34 @@ fn events_tell_the_story() {
     assert_eq!(TIMES.idle_us, 60_000_000, "the row above depends on it");
 }
 
+// Goal: a new owner is told anew whether media flows: at the next packet, or after the silence; the same
+// owner is not.
+#[test]
+fn a_new_owner_is_told_anew() {
+    for (epoch, silent, told) in [
+        (2, false, vec![format!("flowing {PHONE}")]),
+        (2, true, vec!["stopped 2000".to_owned()]),
+        (1, false, vec![]),
+        (1, true, vec![]),
+    ] {
+        let mut one = session(ms(0), description(1, MUSIC));
+        let first = hear(&mut one, 0, PHONE, &audio(0)).1.events;
+        assert_eq!(names(&first), [format!("flowing {PHONE}")]);
+        let since = if silent { 3_000 } else { 20 };
+        ticks(&mut one, 0, since);
+        let mut wanted = description(1, MUSIC);
+        (wanted.epoch, wanted.revision) = (LegEpoch(epoch), Revision(2));
+        one.describe(ms(since), wanted).expect("a newer description");
+        let mut events = Vec::new();
+        if !silent {
+            events.extend(hear(&mut one, since, PHONE, &audio(1)).1.events);
+        }
+        events.extend(ticks(&mut one, since, since + 2_020).events);
+        events.retain(|event| silent || !matches!(event, SessionEvent::Stopped { .. }));
+        assert_eq!(names(&events), told, "{epoch} {silent}");
+    }
+}
+
 // Goal: with learning, audio goes where the fitting source was, and the owner is told from where.
 #[test]
 fn learned_address_is_used_and_told() {

@@ -34,8 +34,7 @@ impl Core {
             Stage::Established => {
                 // RFC 3261 section 15: no BYE before our 2xx is acknowledged. And an answer that the
                 // log has not judged yet is judged first: it may still count.
-                let judged = !leg.unheard().any(|fact| matches!(fact, Fact::Answered { .. }));
-                if leg.sip.ok.is_none() && judged {
+                if leg.sip.ok.is_none() && leg.is_judged() {
                     self.say_bye(now, leg, &[reason(cause)]);
                 }
             }

@@ -156,6 +156,13 @@ pub(crate) struct Reinvite {
     pub(crate) stated_before: Option<Endpoint>,
 }
 
+/// A question to a silent peer whether the call still stands.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    pub(crate) client_tx: ClientTx,
+    pub(crate) asked: Instant,
+}
+
 /// Why we change a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -217,7 +224,7 @@ pub(crate) struct SipSide {
     /// The ACK to the last 2xx to a re-INVITE of ours.
     pub(crate) last_ack: Option<Request>,
     /// A question to a silent peer.
-    pub(crate) audit: Option<ClientTx>,
+    pub(crate) audit: Option<Audit>,
     /// A re-INVITE that waits until it may be sent.
     pub(crate) wanted: Option<Why>,
     /// Until when none may be sent, because of how the last one ended.
@@ -386,6 +393,11 @@ impl Leg {
     /// What the log does not know yet.
     pub(crate) fn unheard(&self) -> impl Iterator<Item = Fact> {
         self.telling.iter().map(|telling| telling.fact).chain(self.facts.iter().copied())
+    }
+
+    /// True unless the log has still to judge a phone's answer.
+    pub(crate) fn is_judged(&self) -> bool {
+        !self.unheard().any(|fact| matches!(fact, Fact::Answered { .. }))
     }
 
     /// True when the dialog stands and nobody has ended it.

@@ -11,7 +11,7 @@ use tandem_sip::{
 };
 
 use super::{
-    Leg, Reach, Reinvite, TakeoverStep, TimerKind, Why,
+    Audit, Leg, Reach, Reinvite, TakeoverStep, TimerKind, Why,
     admission::{local_media, sip_transport},
     facts::Fact,
     ring::hop_of,
@@ -308,26 +308,31 @@ impl Core {
             leg.media.direction,
             MediaDirection::SendReceive | MediaDirection::ReceiveOnly
         );
-        if !expects_media || leg.sip.audit.is_some() || !leg.is_established() {
+        if !expects_media || !leg.is_established() {
             return;
         }
         // Who may not ask learns nothing from silence; a takeover asks by itself.
-        if self.may_act(now) && leg.takeover.is_none() {
+        if leg.sip.audit.is_none() && self.may_act(now) && leg.takeover.is_none() {
             if leg.sip.stated.is_none() {
                 self.reinvite(now, leg, Why::NewMedia);
             }
-            leg.sip.audit = self.send_within(now, leg, Method::Options, RequestParts::default());
+            let question = self.send_within(now, leg, Method::Options, RequestParts::default());
+            let asked = now.instant;
+            leg.sip.audit = question.map(|client_tx| Audit { client_tx, asked });
         }
         self.set_timer(leg.id, TimerKind::Audit, now.instant + AUDIT_EVERY);
     }
 
     /// The peer answered whether the call still stands, or did not (`None`).
     pub(crate) fn audit_answered(&mut self, now: Now, leg: &mut Leg, status: Option<StatusCode>) {
-        leg.sip.audit = None;
+        let Some(audit) = leg.sip.audit.take() else { return };
         let gone = match status.map(Settled::by) {
             Some(settled) => settled == Settled::Gone,
-            // The question may have been held back here.
-            None => self.may_act(now) && leg.takeover.is_none(),
+            // Unless the question, or its copies, were held back here.
+            None => {
+                let asked = self.acting_since.is_some_and(|since| since <= audit.asked);
+                asked && self.may_act(now) && leg.takeover.is_none()
+            }
         };
         if gone && leg.is_established() {
             self.ended(leg, LegEnd::PeerGone);

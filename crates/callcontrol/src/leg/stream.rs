@@ -144,3 +144,88 @@ pub(crate) fn fresh_origin(now: Now, epoch: LegEpoch, prng: &mut Prng) -> Stream
 fn sends(direction: MediaDirection) -> bool {
     matches!(direction, MediaDirection::SendReceive | MediaDirection::SendOnly)
 }
+
+#[cfg(test)]
+mod tests {
+    use tandem_cluster::{leg::Codec, node::RelayRecord};
+    use tandem_sip::auth::WallSeconds;
+
+    use super::*;
+
+    fn at(start: Instant, ms: u64) -> Now {
+        let instant = start + Duration::from_millis(ms);
+        Now { instant, cluster: ClusterTime(1_000_000 + ms), wall: WallSeconds(0) }
+    }
+
+    fn relay() -> RelayRecord {
+        let at = tandem_cluster::leg::Endpoint { address: "192.0.2.1".into(), port: 1 };
+        RelayRecord { id: "r1".parse().unwrap(), control: at.clone(), link: at }
+    }
+
+    /// Which of the rules applies.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Next {
+        Raised(u32),
+        Fresh,
+    }
+
+    // Goal: each rule of `StreamOrigin` at its edge: by how much the count is raised, and when a stream
+    // begins anew instead.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
+    fn handing_a_stream_over() {
+        let start = Instant::now();
+        let mut prng = Prng::from_number(1);
+        // Takeovers so far and how long ago the last was; who told of it, who owns it now; for how long
+        // nobody has sent it; whether the log has it as it is.
+        let rows = [
+            // A relay of our own that runs anew.
+            (0, 0, 3, 3, 0, true, Next::Raised(1)),
+            (0, 0, 3, 3, 0, false, Next::Raised(1)),
+            (1, 40_000, 3, 3, 0, true, Next::Raised(2)),
+            (1, 39_999, 3, 3, 0, true, Next::Fresh),
+            // Taken over from the owner right before: they may have raised it without being heard.
+            (0, 0, 2, 3, 0, true, Next::Raised(2)),
+            (2, 40_000, 2, 3, 0, true, Next::Raised(4)),
+            (0, 0, 1, 3, 0, true, Next::Fresh),
+            // More than one raise that the log does not know of would be one too many for the next owner.
+            (1, 40_000, 3, 3, 0, false, Next::Fresh),
+            // Silence.
+            (0, 0, 3, 3, 6_000, true, Next::Raised(1)),
+            (0, 0, 3, 3, 6_001, true, Next::Fresh),
+        ];
+        for (takeovers, ago, told_by, owner, silent, logged, next) in rows {
+            let now = at(start, 100_000);
+            let mut media = MediaSide::new(relay(), Codec::Pcmu, now, LegEpoch(told_by), &mut prng);
+            media.origin.takeovers = takeovers;
+            media.origin.taken_over = at(start, 100_000 - ago).cluster;
+            media.stream_is_silent(at(start, 100_000 - silent));
+            let before = media.origin;
+            let log = logged.then_some(before);
+            media.hand_stream_over(now, LegEpoch(owner), log, &mut prng);
+            let seen = if media.origin.ssrc == before.ssrc {
+                Next::Raised(media.origin.takeovers)
+            } else {
+                assert_eq!(media.origin.takeovers, 0);
+                Next::Fresh
+            };
+            assert_eq!(seen, next, "{takeovers} {ago} {told_by} {owner} {silent} {logged}");
+            assert_eq!(media.origin.told_by, LegEpoch(owner));
+        }
+    }
+
+    // Goal: a pause of more than 6 s by hold begins a new stream when it ends; a shorter one does not.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
+    fn a_long_hold_begins_a_new_stream() {
+        for (paused, same) in [(6_000, true), (6_001, false)] {
+            let (start, mut prng, epoch) = (Instant::now(), Prng::from_number(1), LegEpoch(1));
+            let mut media = MediaSide::new(relay(), Codec::Pcmu, at(start, 0), epoch, &mut prng);
+            let ssrc = media.origin.ssrc;
+            media.turn(at(start, 0), epoch, MediaDirection::ReceiveOnly, &mut prng);
+            media.turn(at(start, 10), epoch, MediaDirection::Inactive, &mut prng);
+            media.turn(at(start, paused), epoch, MediaDirection::SendReceive, &mut prng);
+            assert_eq!(media.origin.ssrc == ssrc, same, "{paused}");
+        }
+    }
+}

@@ -67,6 +67,9 @@ impl Core {
             Stage::Ending(_) => self.ended(leg, LegEnd::Done),
             Stage::Over => {}
             Stage::Allocating(_) | Stage::Admitting(_) => self.caller_cancels(now, leg),
+            // Before the log has judged the answer the two have not heard each other: whoever waits
+            // goes on waiting.
+            _ if !leg.is_judged() => self.ended(leg, LegEnd::Failed),
             _ => self.ended(leg, LegEnd::PeerHungUp),
         }
     }

@@ -110,7 +110,10 @@ impl Registrar {
             return Ok(());
         }
         let granted_s = grant_s(core, wanted.expires_s).ok_or(Refusal::TooBrief)?;
-        if self.watch.len() + plan.watch.len() >= REGISTRATIONS_MAX {
+        // A refresh takes no new row.
+        let is_new = |phone: &Phone| self.watch.get(phone).is_none();
+        let coming = plan.watch.iter().filter(|(phone, _)| is_new(phone)).count();
+        if is_new(&phone) && self.watch.len() + coming >= REGISTRATIONS_MAX {
             return Err(Refusal::Full);
         }
         let put = put_binding(core, open, agent, &uri, granted_s).ok_or(Refusal::Full)?;

@@ -19,8 +19,9 @@ impl Machine {
             return Err(Rejection::AgentMustExist);
         }
         let uri = &put.target.contact_uri;
-        if uri.len() > DIALOG_TEXT_LEN_MAX || put.call_id.len() > DIALOG_TEXT_LEN_MAX {
-            return Err(Rejection::Malformed("the Contact or Call-ID is too long".into()));
+        let texts = [uri, &put.call_id, &put.target.source];
+        if texts.into_iter().any(|text| text.len() > DIALOG_TEXT_LEN_MAX) {
+            return Err(Rejection::Malformed("the Contact, source or Call-ID is too long".into()));
         }
         let existing = self.bindings.get(&(put.agent, uri.clone()));
         // RFC 3261 10.3 step 7: within one Call-ID the CSeq must rise.
@@ -61,21 +62,32 @@ impl Machine {
 
     pub(crate) fn unbind(
         &mut self,
+        tenant: TenantId,
         agent: AgentId,
         contact_uri: &str,
         events: &mut Vec<Event>,
     ) -> Outcome {
+        if self.queue.agents().get(&agent).is_some_and(|row| row.tenant != tenant) {
+            return Err(Rejection::AgentMustExist);
+        }
         if contact_uri.is_empty() {
-            let all: Vec<String> = self
-                .bindings_of(agent)
-                .into_iter()
-                .map(|row| row.target.contact_uri.clone())
-                .collect();
-            all.iter().for_each(|uri| self.remove_binding_row(agent, uri, events));
+            self.remove_bindings(agent, events);
         } else {
             self.remove_binding_row(agent, contact_uri, events);
         }
         Ok(Reply::Done)
+    }
+
+    fn remove_bindings(&mut self, agent: AgentId, events: &mut Vec<Event>) {
+        let uri = |row: &Binding| row.target.contact_uri.clone();
+        let all: Vec<String> = self.bindings_of(agent).into_iter().map(uri).collect();
+        all.iter().for_each(|uri| self.remove_binding_row(agent, uri, events));
+    }
+
+    /// An agent was removed: neither their phones nor their secret stay behind.
+    pub(crate) fn forget_agent(&mut self, agent: AgentId, events: &mut Vec<Event>) {
+        self.remove_bindings(agent, events);
+        self.credentials.remove(&agent);
     }
 
     pub(crate) fn remove_binding_row(

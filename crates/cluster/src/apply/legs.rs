@@ -4,7 +4,7 @@
 use tandem_routing::{
     CallerLeg,
     command::{Command as QueueCommand, DeclineCause, Enqueue, Event, OfferEnd},
-    entity::{Contact, ContactState, EndReason},
+    entity::{Contact, ContactState, DeviceState, EndReason},
     time::Millis,
 };
 
@@ -26,6 +26,9 @@ impl Machine {
         events: &mut Vec<Event>,
     ) -> Outcome {
         check_dialog(&call.dialog)?;
+        if call.leg.group != self.group || call.leg.ordinal > self.queue.counters().ordinal {
+            return Err(Rejection::Malformed("the leg's id was never reserved".into()));
+        }
         if self.legs.contains(&call.leg) {
             return Err(Rejection::LegPhaseMustFit { leg: call.leg });
         }
@@ -84,6 +87,10 @@ impl Machine {
         check_dialog(&answered.dialog)?;
         let leg = self.owned(proposer, fact)?;
         let (id, contact, phase) = (leg.id, leg.contact, leg.phase.clone());
+        // R4: a phone takes only the offer that it rang for.
+        if !matches!(leg.role, LegRole::Agent { offer, .. } if offer == answered.offer) {
+            return Err(Rejection::LegPhaseMustFit { leg: id });
+        }
         let inviting = match phase {
             LegPhase::Inviting => true,
             LegPhase::Ending { from: EndingFrom::Inviting, .. } => false,
@@ -327,7 +334,7 @@ impl Machine {
             if self.is_current_life(target.edge) { Some(target.edge) } else { self.pick_node(site) }
         });
         let (Some(target), Some(owner)) = (target, owner) else {
-            self.decline(offer, contact, DeclineCause::DeviceFailed, events);
+            self.withdraw(offer, contact, agent, events);
             return;
         };
         let ordinal = self.queue.reserve_ordinals(1);
@@ -345,6 +352,23 @@ impl Machine {
             dialog: None,
             media: None,
         });
+    }
+
+    /// No node can ring the agent's phone. If that is because its connection died with a node, the
+    /// agent is not to blame: they stay ready, and are asked again when the phone registers.
+    fn withdraw(
+        &mut self,
+        offer: OfferNumber,
+        contact: ContactId,
+        agent: AgentId,
+        events: &mut Vec<Event>,
+    ) {
+        let device = self.queue.agents().get(&agent).map(|row| row.device);
+        if device == Some(DeviceState::Recovering) || !self.bindings_of(agent).is_empty() {
+            self.queue.offer_owner_lost(offer, events);
+        } else {
+            self.decline(offer, contact, DeclineCause::DeviceFailed, events);
+        }
     }
 
     fn close_offer(&mut self, offer: OfferNumber, how: OfferEnd) {
@@ -369,7 +393,7 @@ impl Machine {
             }
             EndReason::WaitedTooLong => EndCause::WaitedTooLong,
             EndReason::Operator => EndCause::Operator,
-            EndReason::LegLost | EndReason::AgentLegLost => EndCause::PeerLost,
+            EndReason::LegLost => EndCause::PeerLost,
             EndReason::Failed => EndCause::Failed,
         };
         let legs: Vec<LegId> = self.legs_of(contact.id).map(|leg| leg.id).collect();
@@ -439,6 +463,10 @@ fn renew(known: &mut Option<DialogRecord>, told: &DialogRecord) {
     if let (Some(before), Some(now)) = (before, known.as_mut()) {
         now.local_cseq_reserved = now.local_cseq_reserved.max(before.local_cseq_reserved);
         now.sdp_version_reserved = now.sdp_version_reserved.max(before.sdp_version_reserved);
+        // RFC 3261 section 12.2.2: within one dialog the peer's numbers only rise.
+        if (&now.call_id, &now.remote_tag) == (&before.call_id, &before.remote_tag) {
+            now.remote_cseq = now.remote_cseq.max(before.remote_cseq);
+        }
     }
 }
 

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use tandem_routing::{
     command::{Command as QueueCommand, Event},
     digest::Digest,
-    limits::APPLY_WORK_MAX,
 };
 
 use crate::{
     command::{AdmitNode, Outcome, RegisterNode, Rejection, Reply},
-    ids::{ClusterId, Epoch, LegId, NodeId},
+    ids::{ClusterId, DiskId, Epoch, LegId, NodeId},
     index::Expiry,
     limits::{CHECKPOINTS_MAX, ENDPOINTS_MAX, LEG_IDS_PER_RESERVATION_MAX, NODES_MAX},
-    machine::{Effect, MACHINE_VERSION, Machine},
+    machine::{Effect, Machine},
     node::{Checkpoint, Header, Node, NodeLife, Verdict},
 };
 
@@ -30,10 +29,13 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    pub(crate) fn admit_node(&mut self, admit: &AdmitNode) -> Outcome {
+    pub(crate) fn admit_node(&mut self, admit: &AdmitNode, events: &mut Vec<Event>) -> Outcome {
         if let Some(row) = self.nodes.get(&admit.node) {
-            self.check_disk(row, admit.disk)?;
+            check_may_return(row, admit.disk)?;
             return Ok(Reply::Done);
+        }
+        if let Some(other) = self.nodes.iter().find(|row| row.disk == admit.disk) {
+            return Err(Rejection::DiskMustBeNew(other.id));
         }
         if self.index.node_by_name.contains_key(&admit.name) {
             return Err(Rejection::NameMustBeFree(admit.name.clone()));
@@ -42,7 +44,7 @@ impl Machine {
             return Err(Rejection::LimitReached { what: "nodes".into(), limit: NODES_MAX as u64 });
         }
         let site = QueueCommand::PutSite { name: admit.site.clone(), region: admit.region.clone() };
-        self.queue.apply(self.group, &site, &mut Vec::new()).map_err(Rejection::Queue)?;
+        self.queue.apply(self.group, &site, events).map_err(Rejection::Queue)?;
         let site = self.queue.site_named(&admit.site).map(|site| site.id).unwrap_or_default();
         self.put_node(Node {
             id: admit.node,
@@ -53,7 +55,9 @@ impl Machine {
             boot: crate::ids::BootId(0),
             life: NodeLife::Admitted,
             verdict: Verdict::Trusted,
-            supports: MACHINE_VERSION,
+            // Until it registers; never a figure of the program that applies this, of which there may
+            // be two in a cluster.
+            supports: self.header().machine_version,
             cluster_address: admit.cluster_address.clone(),
             api_address: admit.cluster_address.clone(),
             sip: Vec::new(),
@@ -62,23 +66,21 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    fn check_disk(&self, row: &Node, given: crate::ids::DiskId) -> Result<(), Rejection> {
-        if row.disk == given {
-            Ok(())
-        } else {
-            Err(Rejection::DiskMustMatch { node: row.id, expected: row.disk, given })
-        }
-    }
-
     pub(crate) fn register_node(&mut self, register: &RegisterNode) -> Outcome {
         let id = register.node;
         let row = self.nodes.get(&id).ok_or(Rejection::NodeMustBeMember(id))?.clone();
-        self.check_disk(&row, register.disk)?;
+        check_may_return(&row, register.disk)?;
+        let in_force = self.header().machine_version;
+        if register.supports < in_force {
+            let supports = register.supports;
+            return Err(Rejection::NodeMustSupportVersion { node: id, supports, in_force });
+        }
         if register.sip.len() > ENDPOINTS_MAX {
             let limit = ENDPOINTS_MAX as u64;
             return Err(Rejection::LimitReached { what: "SIP endpoints".into(), limit });
         }
         check_count(register.leg_ids)?;
+        self.claim_relay(register)?;
         let again = row.boot == register.boot && row.life == NodeLife::Up;
         let epoch = if again { row.epoch } else { row.epoch.next() };
         if !again {
@@ -103,6 +105,21 @@ impl Machine {
         Ok(Reply::Registered { epoch, first_leg })
     }
 
+    /// A relay's name belongs to one member; a removed node's is given up to the one who uses it next.
+    fn claim_relay(&mut self, register: &RegisterNode) -> Result<(), Rejection> {
+        let Some(relay) = &register.relay else { return Ok(()) };
+        let holder = self.index.node_by_relay.get(&relay.id).and_then(|id| self.nodes.get(id));
+        match holder.cloned() {
+            Some(row) if row.id == register.node => Ok(()),
+            Some(row) if row.is_member() => Err(Rejection::RelayNameMustBeFree(relay.id.clone())),
+            Some(row) => {
+                self.put_node(Node { relay: None, ..row });
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Declares a life over; declaring it twice, or after the next one began, changes nothing.
     pub(crate) fn node_lost(&mut self, node: NodeId, epoch: Epoch) -> Outcome {
         let since = self.queue.now();
@@ -124,19 +141,24 @@ impl Machine {
         Ok(Reply::Done)
     }
 
+    /// Takes a node out for ever (D1). Its life is over before: what it owned is being taken over, and
+    /// goes on to be.
     pub(crate) fn remove_node(&mut self, node: NodeId) -> Outcome {
         let row = self.nodes.get(&node).ok_or(Rejection::NodeMustBeMember(node))?;
         if row.life == NodeLife::Up {
             return Err(Rejection::NodeMustBeStopped(node));
         }
-        // The row stays as a tombstone: the number and its disk are never used again (D1).
-        let since = self.queue.now();
-        self.nodes.update(&node, |row| row.life = NodeLife::Stopped { since });
+        if row.is_member() {
+            let since = self.queue.now();
+            let row = Node { life: NodeLife::Removed { since }, ..row.clone() };
+            self.put_node(row);
+        }
         Ok(Reply::Done)
     }
 
+    /// Every member counts, also those that are down: they come back with the program that they have.
     pub(crate) fn raise_version(&mut self, to: u16) -> Outcome {
-        let behind = self.nodes.iter().find(|row| row.is_up() && row.supports < to);
+        let behind = self.nodes.iter().find(|row| row.is_member() && row.supports < to);
         if let Some(row) = behind {
             let (node, supports) = (row.id, row.supports);
             return Err(Rejection::VersionMustBeSupported { to, node, supports });
@@ -156,7 +178,9 @@ impl Machine {
             .cloned()
             .unwrap_or_else(|| Checkpoint { index, reports: BTreeMap::new() });
         row.reports.insert(node, digest);
-        let members = self.nodes.iter().filter(|row| row.epoch > Epoch(0)).count();
+        let votes_of = |row: &&Node| row.is_member() && row.epoch > Epoch(0);
+        let members = self.nodes.iter().filter(votes_of).count();
+        row.reports.retain(|node, _| self.nodes.get(node).is_some_and(Node::is_member));
         let mut votes: BTreeMap<Digest, usize> = BTreeMap::new();
         row.reports.values().for_each(|digest| *votes.entry(*digest).or_default() += 1);
         let winner = votes.into_iter().find(|(_, count)| *count > members / 2);
@@ -196,15 +220,24 @@ impl Machine {
     }
 
     pub(crate) fn run_queue(&mut self, command: &QueueCommand, events: &mut Vec<Event>) -> Outcome {
-        self.queue.apply(self.group, command, events).map(Reply::Queue).map_err(Rejection::Queue)
+        let leaver = match command {
+            QueueCommand::RemoveAgent { tenant, agent } => {
+                self.queue.agent_named(*tenant, agent).map(|row| row.id)
+            }
+            _ => None,
+        };
+        let reply = self.queue.apply(self.group, command, events).map_err(Rejection::Queue)?;
+        if let Some(agent) = leaver {
+            self.forget_agent(agent, events);
+        }
+        Ok(Reply::Queue(reply))
     }
 
-    /// All deadlines: the queue's, then the cluster's own.
+    /// Deadlines: the queue's, then the cluster's own, as many as the entry has steps left.
     pub(crate) fn expire_due(&mut self, events: &mut Vec<Event>) -> Outcome {
         let done = self.run_queue(&QueueCommand::ExpireDue, events);
-        for _ in 0..APPLY_WORK_MAX {
-            let Some((at, expiry)) = self.index.expiries.first().cloned() else { break };
-            if at > self.queue.now() {
+        while let Some((at, expiry)) = self.index.expiries.first().cloned() {
+            if at > self.queue.now() || !self.queue.take_step() {
                 break;
             }
             match &expiry {
@@ -222,6 +255,20 @@ impl Machine {
         }
         self.index.add_node(&node);
         self.nodes.insert(node);
+    }
+}
+
+/// A number lives and dies with its disk, and with its place in the cluster (D1, R7).
+fn check_may_return(row: &Node, given: DiskId) -> Result<(), Rejection> {
+    if !row.is_member() {
+        return Err(Rejection::NodeMustNotBeRemoved(row.id));
+    }
+    if row.disk != given {
+        return Err(Rejection::DiskMustMatch { node: row.id, expected: row.disk, given });
+    }
+    match row.verdict {
+        Verdict::Trusted => Ok(()),
+        Verdict::Diverged { index } => Err(Rejection::NodeMustBeTrusted { node: row.id, index }),
     }
 }
 

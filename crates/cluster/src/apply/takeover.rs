@@ -1,7 +1,7 @@
 //! Takeover: legs and connections of lives that are over get a living owner.
 //!
 //! Whether there is something to take over follows from the rows alone (a leg whose owner's life is
-//! not current), so no list of it is kept; one command does at most `TAKEOVER_WORK_MAX` steps and
+//! not current), so no list of it is kept; one entry does at most `TAKEOVER_WORK_MAX` steps and
 //! the next goes on.
 
 use tandem_routing::{command::Event, entity::DeviceState};
@@ -9,7 +9,7 @@ use tandem_routing::{command::Event, entity::DeviceState};
 use crate::{
     ids::{AgentId, NodeId, SiteId},
     leg::{Control, Leg, LegPhase, LegRole, Owner},
-    limits::{CSEQ_BLOCK, SDP_VERSION_BLOCK, TAKEOVER_WORK_MAX},
+    limits::{CSEQ_BLOCK, SDP_VERSION_BLOCK},
     machine::Machine,
     node::Node,
 };
@@ -27,14 +27,13 @@ impl Machine {
                 || self.index.connections.keys().any(|edge| !self.is_current_life(*edge)))
     }
 
-    /// Does one command's share of the takeover work; returns the queue's events.
+    /// Does what the entry has left of takeover work; appends the queue's events.
     pub(crate) fn take_over(&mut self, events: &mut Vec<Event>) {
         if !self.has_orphans() {
             return;
         }
-        let mut budget = TAKEOVER_WORK_MAX;
-        while budget > 0 {
-            budget -= 1;
+        while self.takeover_left > 0 {
+            self.takeover_left -= 1;
             if let Some(leg) = self.next_orphan() {
                 self.hand_over(&leg, events);
             } else if let Some((agent, uri)) = self.next_dead_connection() {

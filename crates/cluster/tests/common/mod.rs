@@ -193,6 +193,13 @@ impl Sim {
 
     /// A call comes in at a node; its leg.
     pub fn call(&mut self, node: u64) -> LegId {
+        let (leg, outcome) = self.try_call(node);
+        outcome.unwrap();
+        leg
+    }
+
+    /// A call comes in at a node; what the log says to it.
+    pub fn try_call(&mut self, node: u64) -> (LegId, Outcome) {
         let id = self.leg_ids[&node];
         self.leg_ids.insert(node, id + 1);
         let leg = LegId { group: GROUP, ordinal: tandem_cluster::ids::Ordinal(id) };
@@ -205,8 +212,7 @@ impl Sim {
             dialog: dialog(&format!("call-{id}")),
             media: media(node, 20_000),
         };
-        self.propose(node, Command::AdmitCall(Box::new(call))).unwrap();
-        leg
+        (leg, self.propose(node, Command::AdmitCall(Box::new(call))))
     }
 
     pub fn leg(&self, id: LegId) -> &Leg {

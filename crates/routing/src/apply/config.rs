@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::CLASSES_OF_ONE_AGENT;
 use crate::{
     command::{AgentSpec, NumberSpec, QueueSpec, Rejection, Reply, Unfinished, check},
     entity::{
@@ -9,7 +10,10 @@ use crate::{
         SiteState, Skill, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
-    limits::{AGENTS_MAX, NUMBERS_MAX, QUEUES_MAX, SITE_WEIGHT_MAX, SITES_MAX, SKILLS_MAX},
+    limits::{
+        AGENTS_MAX, CLASSES_MAX, CLASSES_PER_AGENT_MAX, NUMBERS_MAX, QUEUES_MAX, SITE_WEIGHT_MAX,
+        SITES_MAX, SKILLS_MAX,
+    },
     name::Name,
     requirement::{BoundRequirement, NamedRequirement},
     state::State,
@@ -74,6 +78,13 @@ impl State {
         }
         self.check_new_skills(tenant, skills_of(&spec.requirement))?;
         self.check_sites(&spec.requirement)?;
+        if let Some(queue) = &existing
+            && !self.is_bound(tenant, &spec.requirement, &queue.requirement)
+        {
+            self.check_new_requirement(queue.id)?;
+        } else if existing.is_none() {
+            check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
+        }
         let (requirement, new_skills) = self.bind(tenant, &spec.requirement);
         let id = existing.as_ref().map_or_else(
             || {
@@ -101,6 +112,19 @@ impl State {
             self.add_work(WorkItem::Rematch);
         }
         Ok(Reply::Put { new_skills })
+    }
+
+    /// A queue whose requirement changes gets a class of its own anew, and one for each class that its
+    /// contacts are in, beside the old ones until all contacts have followed. Counted as if every agent
+    /// of the queue met all of them: the change may be refused early, never late.
+    fn check_new_requirement(&self, queue: QueueId) -> Result<(), Rejection> {
+        let new = self.index.classes_of_queue(queue).count();
+        check::room("requirement classes", self.index.class_count() + new - 1, CLASSES_MAX)?;
+        let mut agents = self.index.agents_of_queue(queue);
+        if agents.any(|id| self.index.class_count_of_agent(id) + new > CLASSES_PER_AGENT_MAX) {
+            return Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX));
+        }
+        Ok(())
     }
 
     pub(super) fn remove_queue_named(
@@ -188,6 +212,18 @@ impl State {
             check::room("agents", self.agents.len(), AGENTS_MAX)?;
         }
         self.check_new_skills(tenant, spec.skills.keys().cloned().collect())?;
+        // A skill that is new here is in no class yet.
+        let known: BTreeMap<SkillId, u8> = spec
+            .skills
+            .iter()
+            .filter_map(|(name, level)| {
+                let id = self.index.skill_by_name.get(&(tenant, name.clone()))?;
+                Some((*id, *level))
+            })
+            .collect();
+        if self.index.classes_met(&queues, &known, site).count() > CLASSES_PER_AGENT_MAX {
+            return Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX));
+        }
         let mut new_skills = Vec::new();
         let skills: BTreeMap<SkillId, u8> = spec
             .skills
@@ -241,6 +277,16 @@ impl State {
         Ok(Reply::Done)
     }
 
+    /// True when the named requirement is this one with ids already; changes nothing.
+    fn is_bound(
+        &self,
+        tenant: TenantId,
+        named: &NamedRequirement,
+        bound: &BoundRequirement,
+    ) -> bool {
+        self.try_bind(tenant, named).is_ok_and(|requirement| requirement == *bound)
+    }
+
     // --- names to ids ---------------------------------------------------------------------------
 
     pub(super) fn site_id(&self, name: &Name) -> Result<SiteId, Rejection> {
@@ -276,16 +322,24 @@ impl State {
         for name in skills_of(requirement) {
             self.skill_id(tenant, &name, &mut new_skills);
         }
+        // Every name was checked or created above; a requirement that nobody meets is the safe
+        // reading of the impossible case.
+        let nobody = BoundRequirement::Any(Vec::new());
+        (self.try_bind(tenant, requirement).unwrap_or(nobody), new_skills)
+    }
+
+    fn try_bind(
+        &self,
+        tenant: TenantId,
+        requirement: &NamedRequirement,
+    ) -> Result<BoundRequirement, ()> {
         let bound = requirement.try_map(
             &mut |name: &Name| {
                 self.index.skill_by_name.get(&(tenant, name.clone())).copied().ok_or(())
             },
             &mut |name| self.index.site_by_name.get(name).copied().ok_or(()),
-        );
-        // Every name was checked or created above; a requirement that nobody meets is the safe
-        // reading of the impossible case.
-        let bound = bound.unwrap_or(BoundRequirement::Any(Vec::new()));
-        (bound.canonical(), new_skills)
+        )?;
+        Ok(bound.canonical())
     }
 
     fn skill_id(&mut self, tenant: TenantId, name: &Name, new: &mut Vec<Name>) -> SkillId {

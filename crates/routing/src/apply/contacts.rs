@@ -1,16 +1,14 @@
 //! Contacts: admission, offers taken or not, ends, and the loss of an owner.
 
+use super::CLASSES_OF_ONE_AGENT;
 use crate::{
     command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
     entity::{
         Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Number, Queue,
-        Reservation, SiteChoice, SiteState, WorkState,
+        Reservation, SiteChoice, SiteState, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
-    limits::{
-        APPLY_WORK_MAX, CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONTACTS_MAX, RESERVATION_MS,
-        RESERVATIONS_MAX,
-    },
+    limits::{CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONTACTS_MAX, RESERVATION_MS, RESERVATIONS_MAX},
     matching::Idle,
     requirement::BoundRequirement,
     state::State,
@@ -92,17 +90,23 @@ impl State {
         }
     }
 
-    /// A requirement that is new may not make too many classes, for anybody.
+    /// A requirement that is new may not make too many classes, for anybody who meets it.
     fn check_class(&self, queue: QueueId, requirement: &BoundRequirement) -> Result<(), Rejection> {
         if self.index.has_class(queue, requirement) {
             return Ok(());
         }
         check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
-        for agent in self.index.agents_of_queue(queue) {
-            let classes = self.index.class_count_of_agent(agent);
-            check::room("requirement classes of one agent", classes, CLASSES_PER_AGENT_MAX)?;
+        let full = self.index.agents_of_queue(queue).find(|agent| {
+            self.index.class_count_of_agent(*agent) >= CLASSES_PER_AGENT_MAX
+                && self
+                    .agents
+                    .get(agent)
+                    .is_some_and(|row| requirement.is_met(&row.skills, row.site))
+        });
+        match full {
+            Some(_) => Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The site whose agents a contact prefers.
@@ -260,7 +264,7 @@ impl State {
         if let Some(agent) = freed {
             self.match_agent(agent, events);
         }
-        self.run_work(APPLY_WORK_MAX, events);
+        self.run_work(events);
     }
 
     /// The caller's leg answered its new owner, or media flows: the contact may be offered again.
@@ -278,8 +282,13 @@ impl State {
     pub fn offer_owner_lost(&mut self, number: OfferNumber, events: &mut Vec<Event>) {
         let Some(offer) = self.end_offer(number, OfferEnd::OwnerLost, events) else { return };
         self.update_agent(offer.agent, |row| row.device = DeviceState::Recovering);
-        self.match_contact(offer.contact, events);
-        self.run_work(APPLY_WORK_MAX, events);
+        if self.take_step() {
+            self.match_contact(offer.contact, events);
+        } else {
+            // One after another may turn out to be out of reach; the sweep goes on from here.
+            self.add_work(WorkItem::Rematch);
+        }
+        self.run_work(events);
     }
 
     /// The leg of the agent who talked with a contact is lost for good: the caller goes back to
@@ -304,7 +313,7 @@ impl State {
         events.push(Event::ContactRequeued { contact: id, agent });
         events.push(Event::AgentChanged(agent));
         self.match_contact(id, events);
-        self.run_work(APPLY_WORK_MAX, events);
+        self.run_work(events);
     }
 }
 

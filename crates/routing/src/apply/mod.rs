@@ -12,9 +12,11 @@ pub use contacts::CallerLeg;
 use crate::{
     command::{Command, Event, Rejection, Reply, Unfinished},
     ids::GroupId,
-    limits::APPLY_WORK_MAX,
     state::State,
 };
+
+/// What the limit on classes of one agent is called in a rejection.
+const CLASSES_OF_ONE_AGENT: &str = "requirement classes of one agent";
 
 impl State {
     /// Carries one command out at the entry's time ([`State::begin_entry`]) under the command's
@@ -53,10 +55,10 @@ impl State {
                 self.decline(*offer, *contact, *cause, events)
             }
             Command::End { contact, reason } => self.end(*contact, *reason, events),
-            Command::ExpireDue => self.expire_due(APPLY_WORK_MAX, events),
+            Command::ExpireDue => self.expire_due(events),
             Command::ContinueWork => Ok(Reply::Done),
         }?;
-        self.run_work(APPLY_WORK_MAX, events);
+        self.run_work(events);
         Ok(match reply {
             Reply::SiteChanged { .. } => {
                 let moved = events[before..]

@@ -1,5 +1,5 @@
-//! Time and bulk work: deadlines that are due, and the replicated work list. Both do at most a
-//! given number of steps; what is left stays due or on the list.
+//! Time and bulk work: deadlines that are due, and the replicated work list. Together they do at most
+//! as many steps as the running entry has left; the rest stays due or on the list.
 
 use crate::{
     command::{Event, OfferEnd, Rejection, Reply},
@@ -12,21 +12,16 @@ use crate::{
 };
 
 impl State {
-    pub(super) fn expire_due(
-        &mut self,
-        budget: usize,
-        events: &mut Vec<Event>,
-    ) -> Result<Reply, Rejection> {
-        for _ in 0..budget {
-            let Some((at, deadline)) = self.index.deadlines.first().cloned() else { break };
-            if at > self.counters.now {
+    pub(super) fn expire_due(&mut self, events: &mut Vec<Event>) -> Result<Reply, Rejection> {
+        while let Some((at, deadline)) = self.index.deadlines.first().cloned() {
+            if at > self.counters.now || !self.take_step() {
                 break;
             }
             self.expire(&deadline, events);
             // Each kind removes its deadline by changing its row; should one not, the loop must
             // still end.
             self.index.deadlines.remove(&(at, deadline));
-            self.run_work(budget, events);
+            self.run_work(events);
         }
         Ok(Reply::Done)
     }
@@ -77,10 +72,10 @@ impl State {
         }
     }
 
-    /// Does up to `budget` steps of the work list.
-    pub(super) fn run_work(&mut self, budget: usize, events: &mut Vec<Event>) {
-        let mut left = budget;
-        while left > 0 {
+    /// Does as many steps of the work list as the entry has left.
+    pub(super) fn run_work(&mut self, events: &mut Vec<Event>) {
+        while self.steps_left() > 0 {
+            let left = self.steps_left();
             let Some(work) = self.work.iter().next().cloned() else { return };
             let (used, rest) = match work.item {
                 WorkItem::Rematch => {
@@ -96,7 +91,7 @@ impl State {
                     .sweep(next, left, |state, contact| state.follow_queue(contact, queue))
                     .map_next(|next| WorkItem::Follow { queue, next }),
             };
-            left -= used.min(left);
+            self.take_steps(used);
             match rest {
                 Some(item) => {
                     self.work.update(&work.number, |row| row.item = item);

@@ -1,0 +1,155 @@
+//! The replicated machine behind a log: one order of commands, whatever the nodes' networks do.
+
+use std::collections::BTreeMap;
+
+use tandem_cluster::{
+    binding::PhoneTarget,
+    command::{
+        AdmitNode, Batch, Command, Envelope, Outcome, PutBinding, RegisterNode, decode_outcome,
+    },
+    ids::{BootId, ClusterId, DiskId, Epoch, GroupId, NodeId, TenantId},
+    leg::{Endpoint, Owner, Transport},
+    machine::{Applied, Machine},
+    node::{RelayRecord, SipEndpoint},
+};
+use tandem_routing::{
+    name::Name,
+    time::{ClusterTime, Millis},
+};
+
+pub const TENANT: TenantId = TenantId::DEFAULT;
+pub const GROUP: GroupId = GroupId(0);
+/// ClusterTime when a test begins.
+pub const CLUSTER_EPOCH_MS: u64 = 1_000_000;
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub struct Log {
+    pub machine: Machine,
+    pub index: u64,
+    /// Next sequence of each node's current life.
+    pub sequences: BTreeMap<u64, u64>,
+    /// Sequences of each node that have no outcome yet.
+    pub pending: BTreeMap<u64, std::collections::BTreeSet<u64>>,
+    boots: u128,
+}
+
+impl Log {
+    pub fn new() -> Self {
+        Self {
+            machine: Machine::new(GROUP),
+            index: 0,
+            sequences: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            boots: 0,
+        }
+    }
+
+    pub fn now(at: u64) -> ClusterTime {
+        ClusterTime(CLUSTER_EPOCH_MS + at)
+    }
+
+    /// Applies one command.
+    pub fn apply(&mut self, at: u64, envelope: Envelope) -> (Outcome, Applied) {
+        self.index += 1;
+        if let Some(pending) = self.pending.get_mut(&envelope.node.0) {
+            pending.remove(&envelope.sequence);
+        }
+        let batch = Batch {
+            machine_version: 1,
+            group: GROUP,
+            time: Self::now(at),
+            envelopes: vec![envelope],
+        };
+        let applied = self.machine.apply(self.index, &batch.encode().unwrap()).unwrap();
+        (decode_outcome(&applied.outcomes[0]).unwrap(), applied)
+    }
+
+    /// An envelope of a node's current life.
+    pub fn envelope(&mut self, node: u64, epoch: Epoch, command: Command) -> Envelope {
+        let next = self.sequences.entry(node).or_insert(1);
+        let sequence = *next;
+        *next += 1;
+        let pending = self.pending.entry(node).or_default();
+        pending.insert(sequence);
+        let ack_below = pending.first().copied().unwrap_or(sequence);
+        let (age, idempotency) = (Millis(0), None);
+        Envelope { node: NodeId(node), epoch, sequence, ack_below, age, idempotency, command }
+    }
+
+    /// A command that comes before a life.
+    pub fn first(node: u64, command: Command) -> Envelope {
+        let (epoch, sequence, ack_below, age) = (Epoch(0), 0, 0, Millis(0));
+        let idempotency = None;
+        Envelope { node: NodeId(node), epoch, sequence, ack_below, age, idempotency, command }
+    }
+
+    /// A new life of a node begins: its numbers begin anew.
+    pub fn begin_life(&mut self, node: u64) {
+        self.sequences.insert(node, 1);
+        self.pending.insert(node, Default::default());
+    }
+
+    pub fn registration(&mut self, node: u64) -> Command {
+        self.boots += 1;
+        let boot = self.boots;
+        Command::RegisterNode(RegisterNode {
+            node: NodeId(node),
+            disk: DiskId(u128::from(node) + 100),
+            boot: BootId(boot),
+            supports: 1,
+            cluster_address: endpoint(node, 7100),
+            api_address: endpoint(node, 7200),
+            sip: vec![
+                SipEndpoint { transport: Transport::Udp, at: endpoint(node, 5060) },
+                SipEndpoint { transport: Transport::Tcp, at: endpoint(node, 5060) },
+            ],
+            relay: Some(relay_record(node)),
+            leg_ids: 2_000,
+        })
+    }
+
+    /// Some node's current life, to propose in its name.
+    pub fn any_life(&self) -> Option<Owner> {
+        let row = self.machine.nodes().iter().find(|row| row.is_up())?;
+        Some(Owner { node: row.id, epoch: row.epoch })
+    }
+}
+
+pub fn initialise() -> Command {
+    Command::Initialise { cluster: ClusterId(9), machine_version: 1 }
+}
+
+pub fn admission(node: u64, site: &str) -> Command {
+    Command::AdmitNode(AdmitNode {
+        node: NodeId(node),
+        name: name(&format!("n{node}")),
+        site: name(site),
+        region: name("eu"),
+        disk: DiskId(u128::from(node) + 100),
+        cluster_address: endpoint(node, 7100),
+    })
+}
+
+pub fn relay_record(node: u64) -> RelayRecord {
+    let at = |port| Endpoint { address: format!("127.1.{node}.1"), port };
+    RelayRecord { id: name(&format!("r{node}")), control: at(7300), link: at(7400) }
+}
+
+pub fn endpoint(node: u64, port: u16) -> Endpoint {
+    Endpoint { address: format!("127.0.{node}.1"), port }
+}
+
+/// A phone's binding at an edge.
+pub fn binding(agent: tandem_cluster::ids::AgentId, target: PhoneTarget) -> Command {
+    Command::PutBinding(PutBinding {
+        tenant: TENANT,
+        agent,
+        target,
+        call_id: "static".into(),
+        cseq: 1,
+        lifetime: Millis(100_000_000),
+    })
+}

@@ -1,0 +1,360 @@
+//! A deterministic world around call control: the real replicated machine behind a log, nodes,
+//! scripted user agents, fake relays, leases, and a network with delay, loss and reordering.
+//!
+//! Time is virtual, in milliseconds. One seed decides everything. The shell's part (proposals, relay
+//! clients, feeding of views) follows `tandem_callcontrol::io`'s contract and nothing more.
+
+pub mod center;
+pub mod checks;
+mod leader;
+pub mod log;
+mod media;
+pub mod net;
+pub mod node;
+pub mod relays;
+mod shell;
+pub mod text;
+pub mod ua;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tandem_callcontrol::io::{
+    Input, MediaEvent, MediaOperation, MediaReply, MediaRequest, NoOutcome, Output,
+};
+use tandem_cluster::{
+    command::{Command, Envelope, Evidence, Outcome, Reply},
+    ids::{Epoch, LegId, NodeId},
+    machine::Effect,
+};
+use tandem_routing::command::Command as QueueCommand;
+use tandem_sip::transaction::{ConnectionId, Flow, TransactionId, Transmit, Transport};
+
+use checks::Checks;
+use log::Log;
+use net::{Chance, Net};
+use node::{Node, Process};
+use relays::Relay;
+use ua::Ua;
+
+pub const LEASE: u64 = 1_000;
+/// Events within one millisecond: more of them are a loop.
+const STEPS_AT_ONCE_MAX: u64 = 100_000;
+pub const LEASE_MARGIN: u64 = 100;
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Ev {
+    /// To whoever listens there.
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// On a stream, towards the node or the user agent.
+    Stream {
+        conn: u64,
+        to_node: bool,
+        bytes: Vec<u8>,
+    },
+    StreamClosed {
+        conn: u64,
+        to_node: bool,
+    },
+    /// An input for a node's process, if that process still runs.
+    Node {
+        node: u64,
+        process: u64,
+        input: NodeInput,
+    },
+    /// A proposal reaches whoever leads.
+    Leader(Box<Proposal>),
+    /// A proposer waits no longer.
+    GiveUp {
+        node: u64,
+        process: u64,
+        sequence: u64,
+    },
+    /// A request reaches a relay, of which its node knew this start when it left.
+    Relay {
+        node: u64,
+        process: u64,
+        knows: Option<u64>,
+        request: Box<MediaRequest>,
+    },
+    Lease {
+        node: u64,
+        process: u64,
+    },
+    Register {
+        node: u64,
+        process: u64,
+    },
+    Wake {
+        node: u64,
+        process: u64,
+    },
+    UaWake {
+        ua: usize,
+    },
+    RelayUp {
+        relay: usize,
+    },
+    Thaw {
+        node: u64,
+        process: u64,
+    },
+    Lost {
+        node: u64,
+        epoch: Epoch,
+    },
+    Media,
+    Judge,
+}
+
+/// What a node's shell is told.
+#[derive(Debug)]
+pub enum NodeInput {
+    Plain(Input),
+    /// A relay answered; its incarnation.
+    Media {
+        relay: String,
+        incarnation: u64,
+        input: Input,
+    },
+    /// The log: views in the order of its entries.
+    Log(Input),
+    Timeout,
+}
+
+/// A proposal on its way.
+#[derive(Debug)]
+struct Proposal {
+    process: u64,
+    envelope: Envelope,
+    since: u64,
+}
+
+pub struct World {
+    pub seed: u64,
+    pub now: u64,
+    base: Instant,
+    pub chance: Chance,
+    pub net: Net,
+    pub log: Log,
+    pub nodes: BTreeMap<u64, Node>,
+    pub uas: Vec<Ua>,
+    pub relays: Vec<Relay>,
+    pub checks: Checks,
+    /// False: nothing is committed.
+    pub quorum: bool,
+    /// Nodes that cannot reach the others; their callers and phones reach them.
+    pub isolated: std::collections::BTreeSet<u64>,
+    /// Further delay of the log, in ms.
+    pub log_slow: u64,
+    /// Further delay of what nodes are told of the log, in ms.
+    pub feed_slow: u64,
+    /// When the leader last heard of a life.
+    heard: BTreeMap<u64, u64>,
+    /// Proposals that wait for a quorum.
+    stuck: VecDeque<Box<Proposal>>,
+    events: BTreeMap<(u64, u64), Ev>,
+    next_event: u64,
+    conns: BTreeMap<u64, Conn>,
+    next_conn: u64,
+    ua_wakes: BTreeMap<usize, u64>,
+    feed_at: BTreeMap<u64, u64>,
+    relay_at: BTreeMap<(u64, String), u64>,
+    /// Events processed at this moment.
+    steps: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Conn {
+    node: u64,
+    ua: usize,
+    open: bool,
+}
+
+#[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+// --- building -------------------------------------------------------------------------------------
+
+impl World {
+    /// Three sites lon, fra, nyc with nodes 1, 2, 3, each with a relay; no queue yet.
+    pub fn new(seed: u64, net: Net) -> Self {
+        let mut world = Self {
+            seed,
+            now: 0,
+            base: start(),
+            chance: Chance::new(seed),
+            net,
+            log: Log::new(),
+            nodes: BTreeMap::new(),
+            uas: Vec::new(),
+            relays: Vec::new(),
+            checks: Checks::default(),
+            quorum: true,
+            isolated: Default::default(),
+            log_slow: 0,
+            feed_slow: 0,
+            heard: BTreeMap::new(),
+            stuck: VecDeque::new(),
+            events: BTreeMap::new(),
+            next_event: 0,
+            conns: BTreeMap::new(),
+            next_conn: 1,
+            ua_wakes: BTreeMap::new(),
+            feed_at: BTreeMap::new(),
+            relay_at: BTreeMap::new(),
+            steps: 0,
+        };
+        world.apply(Log::first(1, log::initialise())).unwrap();
+        for (node, site) in [(1, "lon"), (2, "fra"), (3, "nyc")] {
+            world.apply(Log::first(node, log::admission(node, site))).unwrap();
+            world.relays.push(Relay::new(log::relay_record(node)));
+            world.nodes.insert(node, Node::new(node, site));
+            world.start_node(node);
+        }
+        world.at(500, Ev::Media);
+        world.at(100, Ev::Judge);
+        world.run(500);
+        world
+    }
+
+    fn at(&mut self, after: u64, event: Ev) {
+        self.next_event += 1;
+        self.events.insert((self.now + after, self.next_event), event);
+    }
+
+    pub fn instant(&self) -> Instant {
+        self.base + Duration::from_millis(self.now)
+    }
+
+    /// The ms of an instant, the next whole one.
+    fn ms_of(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.base);
+        u64::try_from(since.as_micros().div_ceil(1_000)).unwrap()
+    }
+
+    pub fn ua(&mut self, name: &str) -> &mut Ua {
+        let now = self.now;
+        let ua = self.uas.iter_mut().find(|ua| ua.name == name);
+        let ua = ua.unwrap_or_else(|| panic!("there is no {name}"));
+        ua.now = now;
+        ua
+    }
+
+    pub fn see(&self, name: &str) -> &Ua {
+        self.uas.iter().find(|ua| ua.name == name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    pub fn add_ua(&mut self, name: &str, addr: &str, node: u64) -> usize {
+        let proxy = self.nodes[&node].udp;
+        let mut ua = Ua::new(name, addr.parse().unwrap(), proxy);
+        ua.now = self.now;
+        self.uas.push(ua);
+        self.uas.len() - 1
+    }
+
+    pub fn relay(&mut self, node: u64) -> &mut Relay {
+        &mut self.relays[usize::try_from(node - 1).unwrap()]
+    }
+
+    // --- running --------------------------------------------------------------------------------------
+
+    /// Runs for so many milliseconds.
+    pub fn run(&mut self, ms: u64) {
+        let until = self.now + ms;
+        self.flush_uas();
+        while let Some((&(at, _), _)) = self.events.first_key_value() {
+            if at > until {
+                break;
+            }
+            self.step();
+        }
+        self.now = until;
+        for ua in &mut self.uas {
+            ua.now = until;
+        }
+    }
+
+    /// Runs until something is true; true when that happened within so many milliseconds.
+    pub fn run_until(&mut self, ms: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.now + ms;
+        self.flush_uas();
+        loop {
+            if done(self) {
+                return true;
+            }
+            match self.events.first_key_value() {
+                Some((&(at, _), _)) if at <= until => self.step(),
+                _ => {
+                    self.now = until;
+                    return done(self);
+                }
+            }
+        }
+    }
+
+    /// Runs until something is true, which must happen.
+    pub fn expect(&mut self, ms: u64, what: &str, done: impl FnMut(&Self) -> bool) {
+        let since = self.now;
+        if !self.run_until(ms, done) {
+            let state = self.describe();
+            panic!("seed {}: not within {ms} ms from {since}: {what}\n{state}", self.seed);
+        }
+    }
+
+    /// Takes the next event.
+    pub fn step(&mut self) {
+        let Some(((at, _), event)) = self.events.pop_first() else { return };
+        assert!(at >= self.now);
+        self.steps = if at == self.now { self.steps + 1 } else { 0 };
+        assert!(self.steps < STEPS_AT_ONCE_MAX, "seed {}: no time passes", self.seed);
+        self.now = at;
+        self.happen(event);
+        self.flush_uas();
+        checks::after_step(self);
+    }
+
+    fn happen(&mut self, event: Ev) {
+        match event {
+            Ev::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
+            Ev::Stream { conn, to_node, bytes } => self.stream(conn, to_node, bytes),
+            Ev::StreamClosed { conn, to_node } => self.stream_closed(conn, to_node),
+            Ev::Node { node, process, input } => self.input(node, process, input),
+            Ev::Leader(proposal) => self.reach_leader(proposal),
+            Ev::GiveUp { node, process, sequence } => self.give_up(node, process, sequence),
+            Ev::Relay { node, process, knows, request } => {
+                self.reach_relay(node, process, knows, *request);
+            }
+            Ev::Lease { node, process } => self.renew(node, process),
+            Ev::Register { node, process } => self.register(node, process),
+            Ev::Wake { node, process } => {
+                let due = self.nodes.get(&node).and_then(|n| n.process.as_ref());
+                let due = due.filter(|p| p.number == process).and_then(|p| p.wake);
+                if due.is_some_and(|due| due <= self.now) {
+                    self.input(node, process, NodeInput::Timeout);
+                }
+            }
+            Ev::UaWake { ua } => {
+                self.ua_wakes.remove(&ua);
+                let now = self.now;
+                self.uas[ua].time_passed(now);
+            }
+            Ev::RelayUp { relay } => self.relay_up(relay),
+            Ev::Thaw { node, process } => self.thaw(node, process),
+            Ev::Lost { node, epoch } => self.declare_lost(node, epoch, Evidence::Witness),
+            Ev::Media => self.media_tick(),
+            Ev::Judge => self.judge(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The bounds of the queue's work: steps of one entry, classes of one agent.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use tandem_routing::{
+    command::{AgentSpec, Command, Enqueue, Event, NumberSpec, QueueSpec, Rejection, Reply},
+    entity::{EndReason, SiteState},
+    ids::{GroupId, TenantId},
+    invariants,
+    limits::{APPLY_WORK_MAX, CLASSES_PER_AGENT_MAX},
+    name::{CallerNumber, Name},
+    state::State,
+    time::{ClusterTime, Millis},
+};
+
+const TENANT: TenantId = TenantId::DEFAULT;
+const GROUP: GroupId = GroupId(0);
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// Applies commands in one entry; the events of all.
+fn entry(state: &mut State, time: u64, commands: &[Command]) -> Vec<Event> {
+    let mut events = Vec::new();
+    state.begin_entry(ClusterTime(time));
+    for command in commands {
+        state.begin_command();
+        state.apply(GROUP, command, &mut events).unwrap();
+        state.commit();
+    }
+    events
+}
+
+fn one(state: &mut State, command: &Command) -> Result<Reply, Rejection> {
+    state.begin_entry(state.now());
+    state.begin_command();
+    let reply = state.apply(GROUP, command, &mut Vec::new());
+    state.commit();
+    reply
+}
+
+fn queue(requirement: &str, weight: u8) -> Command {
+    let queue = QueueSpec {
+        requirement: requirement.parse().unwrap(),
+        weight,
+        length_max: 10_000,
+        wait_max: Millis(1_000),
+        ..QueueSpec::named(name("sales"))
+    };
+    Command::PutQueue { tenant: TENANT, queue }
+}
+
+fn number(number: &str, requirement: &str) -> Command {
+    let number = NumberSpec {
+        number: name(number),
+        queue: name("sales"),
+        requirement: requirement.parse().unwrap(),
+        priority: 0,
+    };
+    Command::PutNumber { tenant: TENANT, number }
+}
+
+fn agent(agent: &str, skills: &[&str]) -> Command {
+    let agent = AgentSpec {
+        name: name(agent),
+        site: name("lon"),
+        skills: skills.iter().map(|skill| (name(skill), 1)).collect::<BTreeMap<_, _>>(),
+        queues: [name("sales")].into(),
+    };
+    Command::PutAgent { tenant: TENANT, agent }
+}
+
+fn call(called: &str) -> Command {
+    Command::Enqueue(Enqueue {
+        called: name(called),
+        caller: CallerNumber::new("+442079460000"),
+        ingress: name("lon"),
+        waited: Millis(0),
+    })
+}
+
+fn center() -> State {
+    let mut state = State::default();
+    for command in [
+        Command::PutSite { name: name("lon"), region: name("eu") },
+        Command::PutSite { name: name("fra"), region: name("eu") },
+        queue("anybody", 0),
+        number("100", "anybody"),
+    ] {
+        one(&mut state, &command).unwrap();
+    }
+    state
+}
+
+fn ended(events: &[Event]) -> usize {
+    let by_time = |event: &&Event| {
+        matches!(event, Event::ContactEnded { reason: EndReason::WaitedTooLong, .. })
+    };
+    events.iter().filter(by_time).count()
+}
+
+// Goal: one entry expires APPLY_WORK_MAX deadlines and no more, however many commands it has; what is
+// left stays due and is done by the next entry (pair at the edge).
+#[test]
+fn an_entry_has_so_many_steps() {
+    for extra in [0, 1] {
+        let mut state = center();
+        for _ in 0..APPLY_WORK_MAX + extra {
+            one(&mut state, &call("100")).unwrap();
+        }
+        let events = entry(&mut state, 1_000, &[Command::ExpireDue, Command::ExpireDue]);
+        assert_eq!(ended(&events), APPLY_WORK_MAX);
+        assert_eq!(state.next_deadline().is_some(), extra == 1, "the rest is still due");
+        assert_eq!(ended(&entry(&mut state, 1_000, &[Command::ExpireDue])), extra);
+        assert!(state.contacts().is_empty());
+        assert_eq!(invariants::check(&state), vec![]);
+    }
+}
+
+// Goal: deadlines and the work list share one entry's steps; the work list goes on in the next.
+#[test]
+fn deadlines_and_work_share_the_steps() {
+    let mut state = center();
+    for _ in 0..10 {
+        one(&mut state, &call("100")).unwrap();
+    }
+    state.begin_entry(ClusterTime(600));
+    // Ten expire at 1000; these wait on, and have to move when their site drains.
+    let waiting = APPLY_WORK_MAX;
+    for _ in 0..waiting {
+        one(&mut state, &call("100")).unwrap();
+    }
+    let drain = Command::SetSiteState { site: name("lon"), state: SiteState::Draining };
+    let events = entry(&mut state, 1_000, &[Command::ExpireDue, drain]);
+    let moved = |events: &[Event]| {
+        events.iter().filter(|event| matches!(event, Event::ContactMoved { .. })).count()
+    };
+    assert_eq!((ended(&events), moved(&events)), (10, APPLY_WORK_MAX - 10));
+    assert!(state.has_work());
+    assert_eq!(moved(&entry(&mut state, 1_000, &[Command::ContinueWork])), 10);
+    assert!(!state.has_work());
+    assert_eq!(invariants::check(&state), vec![]);
+}
+
+/// A center with this many classes: one of its queue, the others of numbers that want somebody
+/// without a skill.
+fn with_classes(count: usize) -> State {
+    let mut state = center();
+    for n in 1..count {
+        one(&mut state, &number(&format!("n{n}"), &format!("not s{n}"))).unwrap();
+        one(&mut state, &call(&format!("n{n}"))).unwrap();
+    }
+    state
+}
+
+fn too_many(reply: &Result<Reply, Rejection>) -> bool {
+    let limit = CLASSES_PER_AGENT_MAX as u64;
+    matches!(reply, Err(Rejection::LimitReached { limit: of, .. }) if *of == limit)
+}
+
+// Goal: an agent is not configured into more classes than one may serve (pair at the edge); neither
+// does a change of their skills get there.
+#[test]
+fn an_agents_classes_are_limited_when_they_are_configured() {
+    let mut state = with_classes(CLASSES_PER_AGENT_MAX);
+    one(&mut state, &agent("amy", &[])).unwrap();
+
+    let mut state = with_classes(CLASSES_PER_AGENT_MAX + 1);
+    assert!(too_many(&one(&mut state, &agent("amy", &[]))));
+    assert!(state.agents().is_empty(), "a refusal changes nothing");
+    one(&mut state, &agent("amy", &["s1"])).unwrap();
+    assert!(too_many(&one(&mut state, &agent("amy", &[]))), "amy would meet one more");
+    assert_eq!(state.agents().iter().next().unwrap().skills.len(), 1);
+    assert_eq!(invariants::check(&state), vec![]);
+}
+
+// Goal: a caller is refused only for agents who would have to serve the new class.
+#[test]
+fn a_full_agent_stops_only_their_own_callers() {
+    let mut state = with_classes(CLASSES_PER_AGENT_MAX);
+    one(&mut state, &agent("amy", &[])).unwrap();
+    one(&mut state, &number("for-her", "not x")).unwrap();
+    one(&mut state, &number("for-others", "x")).unwrap();
+    assert!(too_many(&one(&mut state, &call("for-her"))));
+    one(&mut state, &call("for-others")).unwrap();
+}
+
+// Goal: a queue's new requirement may double the classes of its agents for a while, and is refused
+// when that is too much (pair at the edge); what leaves the requirement alone is never refused.
+#[test]
+fn a_queues_requirement_counts_for_its_agents() {
+    for (classes, fits) in
+        [(CLASSES_PER_AGENT_MAX / 2, true), (CLASSES_PER_AGENT_MAX / 2 + 1, false)]
+    {
+        let mut state = with_classes(classes);
+        one(&mut state, &agent("amy", &[])).unwrap();
+        one(&mut state, &queue("anybody", 7)).unwrap();
+        let reply = one(&mut state, &queue("not x", 7));
+        assert_eq!(reply.is_ok(), fits, "{classes}");
+        assert_eq!(too_many(&reply), !fits, "{classes}");
+    }
+}
