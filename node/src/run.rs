@@ -9,7 +9,7 @@ use std::{
 
 use tandem_callcontrol::settings::{Network, Settings, Trunk};
 use tandem_cluster::{leg::Endpoint, node::RelayRecord, seal::ClusterKey};
-use tandem_sip::{dialog::session_timer::SessionTimerPolicy, identity::Trust};
+use tandem_sip::{auth::Algorithm, dialog::session_timer::SessionTimerPolicy, identity::Trust};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -24,7 +24,7 @@ use crate::{
         life, member::Membership, network::MESSAGE_BYTES_MAX, peer_service::PeerService,
         peers::Peers, server::RaftService,
     },
-    config::{self, Config, SipConfig, TrunkIdentity},
+    config::{self, Config, DigestAlgorithm, SipConfig, TrunkIdentity},
     edge::{Driver, Sockets},
     exit::{Exit, port_error},
     keys, relay,
@@ -276,6 +276,7 @@ fn settings(config: &Config, key: &ClusterKey) -> Result<Settings, Exit> {
         udp,
         tcp: sip.tcp.first().copied(),
         realm: sip.realm.clone(),
+        digest: sip.digest.iter().map(algorithm).collect(),
         cluster_key: key.clone(),
         relay,
         trunks: trunks(sip)?,
@@ -283,6 +284,13 @@ fn settings(config: &Config, key: &ClusterKey) -> Result<Settings, Exit> {
         register_s_min: sip.register_min_s,
         register_s_max: sip.register_max_s,
     })
+}
+
+fn algorithm(algorithm: &DigestAlgorithm) -> Algorithm {
+    match algorithm {
+        DigestAlgorithm::Sha256 => Algorithm::Sha256,
+        DigestAlgorithm::Md5 => Algorithm::Md5,
+    }
 }
 
 fn session_timer(sip: &SipConfig) -> Option<SessionTimerPolicy> {

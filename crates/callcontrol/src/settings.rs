@@ -7,7 +7,7 @@ use std::{
 
 use tandem_cluster::{ids::NodeId, node::RelayRecord, seal::ClusterKey};
 use tandem_routing::name::Name;
-use tandem_sip::{dialog::session_timer::SessionTimerPolicy, identity::Trust};
+use tandem_sip::{auth::Algorithm, dialog::session_timer::SessionTimerPolicy, identity::Trust};
 
 /// Settings of one node's call control.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub tcp: Option<SocketAddr>,
     /// Realm of digest authentication and host of our URIs.
     pub realm: String,
+    /// Digest algorithms that phones are offered, strongest first whatever their order here.
+    pub digest: Vec<Algorithm>,
     /// The cluster's key.
     pub cluster_key: ClusterKey,
     /// The relay beside this node.

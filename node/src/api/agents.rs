@@ -1,7 +1,7 @@
 //! `Agents`: who they are, and their states.
 
 use tandem_callcontrol::{credential_context, credential_secret};
-use tandem_cluster::{command::Command, seal};
+use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
     AgentStateReply, ListAgentsReply, ListAgentsRequest, LogInRequest, LogOutRequest,
     PutAgentRequest, PutReply, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest,
@@ -18,6 +18,8 @@ use crate::{entropy::random_bytes, rpc::agents_server::Agents};
 
 /// Longest password, in bytes.
 const PASSWORD_LEN_MAX: usize = 256;
+/// Makes the key of the second of the two commands that setting an agent with a password takes.
+const PASSWORD_KEY: &str = "/password";
 
 #[tonic::async_trait]
 impl Agents for Api {
@@ -51,6 +53,12 @@ impl Agents for Api {
                 "password is longer than {PASSWORD_LEN_MAX} bytes"
             )));
         }
+        if asked.idempotency_key.len() + PASSWORD_KEY.len() > IDEMPOTENCY_KEY_LEN_MAX {
+            return Err(Status::invalid_argument(format!(
+                "idempotency_key is longer than {} bytes",
+                IDEMPOTENCY_KEY_LEN_MAX - PASSWORD_KEY.len()
+            )));
+        }
         let agent = AgentSpec {
             name: name("name", &asked.name)?,
             site: name("site", &asked.site)?,
@@ -71,7 +79,7 @@ impl Agents for Api {
         if !asked.password.is_empty() {
             let key = match asked.idempotency_key.as_str() {
                 "" => String::new(),
-                key => format!("{key}/password"),
+                key => format!("{key}{PASSWORD_KEY}"),
             };
             self.put_password(&who, &asked.password, key).await?;
         }

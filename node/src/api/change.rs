@@ -57,6 +57,7 @@ fn outcome(result: Result<Outcome, ProposeError>) -> Result<Reply, Status> {
             Err(match error {
                 ProposeError::NotDone | ProposeError::NoLife => Status::unavailable(text),
                 ProposeError::Unknown => Status::unknown(text),
+                ProposeError::TooLarge => Status::invalid_argument(text),
                 ProposeError::Overloaded => Status::resource_exhausted(text),
             })
         }
@@ -103,6 +104,7 @@ mod tests {
             (Err(ProposeError::NotDone), Code::Unavailable),
             (Err(ProposeError::Unknown), Code::Unknown),
             (Err(ProposeError::Overloaded), Code::ResourceExhausted),
+            (Err(ProposeError::TooLarge), Code::InvalidArgument),
             (rejected(Rejection::Queue(QueueRejection::QueueMustExist(name("x")))), Code::NotFound),
             (
                 rejected(Rejection::Queue(QueueRejection::AgentMustBeLoggedIn(name("x")))),

@@ -114,6 +114,7 @@ fn nodes(machine: &Machine) -> Vec<Node> {
             .map(|site| site.region.to_string())
             .unwrap_or_default(),
         life: match (row.verdict, row.life) {
+            (_, NodeLife::Removed { .. }) => "removed",
             (Verdict::Diverged { .. }, _) => "diverged",
             (_, NodeLife::Admitted) => "admitted",
             (_, NodeLife::Up) => "up",

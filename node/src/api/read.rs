@@ -337,7 +337,6 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::WaitedTooLong => "waited-too-long",
         EndReason::Operator => "operator",
         EndReason::LegLost => "caller-leg-lost",
-        EndReason::AgentLegLost => "agent-leg-lost",
         EndReason::Failed => "failed",
     }
 }

@@ -10,12 +10,10 @@ use openraft::{
     raft::{ClientWriteResult, responder::ProgressResponder},
 };
 use tandem_cluster::{
-    command::{Batch, Envelope},
+    command::{Batch, Envelope, Room},
     ids::{GroupId, NodeId},
-    limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX},
-    machine::MACHINE_VERSION,
 };
-use tandem_raft_store::{EntryData, StateMachine, TypeConfig};
+use tandem_raft_store::{EntryData, StateMachine, StoreHandle, TypeConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{clock::Clock, machine::Replica};
@@ -26,8 +24,6 @@ const ENTRIES_IN_FLIGHT: usize = 8;
 const WAITING_MAX: usize = 4_096;
 /// Commands that are handed over together; several groups fit one entry.
 pub const GROUP_MAX: usize = 256;
-/// An entry is closed once it holds this much, so that one more command always fits.
-const BATCH_BYTES_FULL: usize = BATCH_BYTES_MAX / 2;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine<Replica>>;
 /// One encoded outcome per command.
@@ -64,18 +60,18 @@ pub struct Batcher {
 impl Batcher {
     /// Starts the task that makes entries; it ends with the last handle.
     #[must_use]
-    pub fn start(raft: Raft, clock: Arc<Clock>) -> Self {
+    pub fn start(raft: Raft, clock: Arc<Clock>, store: StoreHandle<Replica>) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(run(raft, clock, waiting));
+        tokio::spawn(Door { raft, clock, store }.run(waiting));
         Self { queue }
     }
 
-    /// Puts commands (at most [`GROUP_MAX`]) into the log and waits for their outcomes.
+    /// Puts commands (one [`Room::of_group`] of [`GROUP_MAX`]) into the log and waits for their outcomes.
     ///
     /// # Errors
     /// [`NotCommitted`].
     pub async fn commit(&self, envelopes: Vec<Envelope>) -> Result<Outcomes, NotCommitted> {
-        if envelopes.len() > GROUP_MAX {
+        if Room::of_group(GROUP_MAX).take_all(&envelopes).is_err() {
             return Err(NotCommitted::Overloaded);
         }
         let (reply, outcomes) = oneshot::channel();
@@ -87,67 +83,88 @@ impl Batcher {
     }
 }
 
-async fn run(raft: Raft, clock: Arc<Clock>, mut waiting: mpsc::Receiver<Waiting>) {
-    let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
-    while let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await {
-        let Some(first) = waiting.recv().await else { return };
-        let groups = gather(first, &mut waiting);
-        if raft.is_leader() {
-            propose(&raft, &clock, groups, permit).await;
-        } else {
-            let leader = raft.current_leader().await.map(NodeId);
-            refuse(groups, NotCommitted::NotLeader(leader));
+/// What makes entries.
+struct Door {
+    raft: Raft,
+    clock: Arc<Clock>,
+    store: StoreHandle<Replica>,
+}
+
+impl Door {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
+        let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
+        let mut left = None;
+        while let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await {
+            let first = match left.take() {
+                Some(first) => first,
+                None => match waiting.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            let (groups, over) = gather(first, &mut waiting);
+            left = over;
+            if self.raft.is_leader() {
+                self.propose(groups, permit).await;
+            } else {
+                let leader = self.raft.current_leader().await.map(NodeId);
+                refuse(groups, NotCommitted::NotLeader(leader));
+            }
         }
     }
-}
 
-/// Everything that waits now, up to the limits of one entry.
-fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-    let bytes = |group: &Waiting| -> usize {
-        group.envelopes.iter().map(|envelope| envelope.size_hint()).sum()
-    };
-    let (mut commands, mut size) = (first.envelopes.len(), bytes(&first));
-    let mut groups = vec![first];
-    while commands + GROUP_MAX <= BATCH_COMMANDS_MAX && size < BATCH_BYTES_FULL {
-        let Ok(group) = waiting.try_recv() else { break };
-        commands += group.envelopes.len();
-        size += bytes(&group);
-        groups.push(group);
-    }
-    groups
-}
-
-async fn propose(raft: &Raft, clock: &Clock, groups: Vec<Waiting>, permit: OwnedSemaphorePermit) {
-    let (envelopes, replies): (Vec<_>, Vec<_>) =
-        groups.into_iter().map(|group| (group.envelopes, group.reply)).unzip();
-    let counts: Vec<usize> = envelopes.iter().map(Vec::len).collect();
-    let batch = Batch {
-        machine_version: MACHINE_VERSION,
-        group: GroupId(0),
-        time: clock.now(),
-        envelopes: envelopes.into_iter().flatten().collect(),
-    };
-    let data = match batch.encode().map(EntryData::new) {
-        Ok(Ok(data)) => data,
-        _ => {
-            tracing::error!(commands = batch.envelopes.len(), "a batch is over the limits");
-            answer(replies, Err(NotCommitted::Overloaded), &counts);
+    async fn propose(&self, groups: Vec<Waiting>, permit: OwnedSemaphorePermit) {
+        let (envelopes, replies): (Vec<_>, Vec<_>) =
+            groups.into_iter().map(|group| (group.envelopes, group.reply)).unzip();
+        let counts: Vec<usize> = envelopes.iter().map(Vec::len).collect();
+        let batch = Batch {
+            // The version in force, not ours: an older follower must not stop over our entries.
+            machine_version: self.store.read(|replica, _| replica.0.header().machine_version),
+            group: GroupId(0),
+            time: self.clock.now(),
+            envelopes: envelopes.into_iter().flatten().collect(),
+        };
+        let data = match batch.encode().map(EntryData::new) {
+            Ok(Ok(data)) => data,
+            _ => {
+                tracing::error!(commands = batch.envelopes.len(), "a batch is over the limits");
+                answer(replies, Err(NotCommitted::Overloaded), &counts);
+                return;
+            }
+        };
+        let (responder, done) = ProgressResponder::complete_only();
+        if self.raft.client_write_ff(data, Some(responder)).await.is_err() {
+            answer(replies, Err(NotCommitted::Stopped), &counts);
             return;
         }
-    };
-    let (responder, done) = ProgressResponder::complete_only();
-    if raft.client_write_ff(data, Some(responder)).await.is_err() {
-        answer(replies, Err(NotCommitted::Stopped), &counts);
-        return;
+        tokio::spawn(async move {
+            let result = match done.await {
+                Ok(result) => outcome(result),
+                Err(_) => Err(NotCommitted::Unknown),
+            };
+            answer(replies, result, &counts);
+            drop(permit);
+        });
     }
-    tokio::spawn(async move {
-        let result = match done.await {
-            Ok(result) => outcome(result),
-            Err(_) => Err(NotCommitted::Unknown),
-        };
-        answer(replies, result, &counts);
-        drop(permit);
-    });
+}
+
+/// Everything that waits now and fits one entry, and the group that did not fit any more.
+fn gather(
+    first: Waiting,
+    waiting: &mut mpsc::Receiver<Waiting>,
+) -> (Vec<Waiting>, Option<Waiting>) {
+    let mut room = Room::of_entry();
+    let mut groups = Vec::new();
+    let mut next = Some(first);
+    while let Some(group) = next {
+        // A group alone always fits an empty entry.
+        if room.take_all(&group.envelopes).is_err() && !groups.is_empty() {
+            return (groups, Some(group));
+        }
+        groups.push(group);
+        next = waiting.try_recv().ok();
+    }
+    (groups, None)
 }
 
 fn outcome(result: ClientWriteResult<TypeConfig>) -> Result<Outcomes, NotCommitted> {

@@ -98,8 +98,14 @@ async fn register(core: &Core, config: &Config) -> Result<Grant, Exit> {
             Ok(Ok(Reply::Registered { epoch, first_leg })) => {
                 return Ok(Grant { epoch, first_leg });
             }
-            Ok(Err(rejection @ Rejection::DiskMustMatch { .. })) => {
-                return Err(Exit::Identity(rejection.to_string()));
+            Ok(Err(
+                rejection @ (Rejection::DiskMustMatch { .. } | Rejection::NodeMustNotBeRemoved(_)),
+            )) => return Err(Exit::Identity(rejection.to_string())),
+            Ok(Err(Rejection::NodeMustBeTrusted { index, .. })) => {
+                return Err(Exit::Diverged { index });
+            }
+            Ok(Err(rejection @ Rejection::NodeMustSupportVersion { .. })) => {
+                return Err(Exit::Config(rejection.to_string()));
             }
             Ok(Err(rejection @ Rejection::NodeMustBeMember(_))) => {
                 // A newcomer's admission is on its way.

@@ -340,7 +340,7 @@ impl Membership {
                 .map_err(|error| Exit::Storage(format!("Raft cannot start: {error}")))?;
         let clock = Arc::new(Clock::default());
         clock.applied(opened.handle.read(|replica, _| replica.0.now()));
-        let batcher = Batcher::start(raft.clone(), Arc::clone(&clock));
+        let batcher = Batcher::start(raft.clone(), Arc::clone(&clock), opened.handle.clone());
         let proposer = Proposer::start(member, raft.clone(), batcher.clone(), self.peers.clone());
         Ok(Arc::new(Core {
             member,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tandem_cluster::{
-    command::{Command, Envelope, Outcome, Rejection, decode_outcome},
+    command::{Command, Envelope, Outcome, Rejection, Room, decode_outcome},
     ids::{Epoch, NodeId},
     limits::WINDOW_MAX,
 };
@@ -59,6 +59,11 @@ pub enum ProposeError {
     /// Too many commands are on their way.
     #[error("too many commands are on their way already: nothing was done; try again later")]
     Overloaded,
+    /// No log entry takes it.
+    #[error(
+        "the command is larger than the log takes: nothing was done; shorten its texts or lists"
+    )]
+    TooLarge,
     /// This node has no life in the log now.
     #[error("this node is not registered with the cluster now: nothing was done; try another node")]
     NoLife,
@@ -189,6 +194,8 @@ impl Proposer {
         idempotency: Option<String>,
         reply: oneshot::Sender<Result<Outcome, ProposeError>>,
     ) -> Result<u64, ProposeError> {
+        // Before it has a number: a number that can never be carried out would hold up all others.
+        command.check_size().map_err(|_| ProposeError::TooLarge)?;
         let mut state = self.inner.state.lock();
         let life = state.life.as_mut().ok_or(ProposeError::NoLife)?;
         if life.pending.len() >= PENDING_MAX {
@@ -277,25 +284,29 @@ impl Inner {
         let ack_below = life.pending.keys().next().copied().unwrap_or(life.next);
         let node = self.member.node;
         let epoch = life.epoch;
-        let envelopes: Vec<Envelope> = life
-            .pending
-            .iter_mut()
-            .filter(|(_, pending)| pending.stage != Stage::Sent)
-            .take(SEND_MAX)
-            .map(|(sequence, pending)| {
-                pending.stage = Stage::Sent;
-                let age = pending.since.elapsed().as_millis();
-                Envelope {
-                    node,
-                    epoch,
-                    sequence: *sequence,
-                    ack_below,
-                    age: Millis(u64::try_from(age).unwrap_or(u64::MAX)),
-                    idempotency: pending.idempotency.clone(),
-                    command: pending.command.clone(),
-                }
-            })
-            .collect();
+        let mut room = Room::of_group(SEND_MAX);
+        let mut envelopes = Vec::new();
+        for (sequence, pending) in &mut life.pending {
+            if pending.stage == Stage::Sent {
+                continue;
+            }
+            let age = pending.since.elapsed().as_millis();
+            let envelope = Envelope {
+                node,
+                epoch,
+                sequence: *sequence,
+                ack_below,
+                age: Millis(u64::try_from(age).unwrap_or(u64::MAX)),
+                idempotency: pending.idempotency.clone(),
+                command: pending.command.clone(),
+            };
+            // What does not fit goes with the next group; each fits one by itself.
+            if room.take(&envelope).is_err() {
+                break;
+            }
+            pending.stage = Stage::Sent;
+            envelopes.push(envelope);
+        }
         (!envelopes.is_empty()).then_some((epoch, envelopes))
     }
 

@@ -29,7 +29,16 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("api", &["listen"]),
     (
         "sip",
-        &["udp", "tcp", "realm", "register_min_s", "register_max_s", "session_expires_s", "trunk"],
+        &[
+            "udp",
+            "tcp",
+            "realm",
+            "digest",
+            "register_min_s",
+            "register_max_s",
+            "session_expires_s",
+            "trunk",
+        ],
     ),
     ("sip.trunk", &["name", "addresses", "calls_max", "identity"]),
     ("security", &["cluster_key"]),
@@ -166,6 +175,7 @@ listen = "127.0.1.1:7200"
 udp = ["127.0.1.1:5060"]
 tcp = ["127.0.1.1:5060"]
 realm = "tandem"
+digest = ["sha-256", "md5"]
 register_min_s = 30
 register_max_s = 600
 session_expires_s = 1800
@@ -246,8 +256,8 @@ level = "info"
         for (from, to, parts) in [
             ("lease_ms =", "leese_ms =", ["line 15", "[cluster]", "nearest is \"lease_ms\""]),
             ("[api]", "[apy]", ["line 20", "apy", "nearest is \"api\""]),
-            ("calls_max", "call_max", ["line 34", "[sip.trunk]", "nearest is \"calls_max\""]),
-            ("workers =", "wokers =", ["line 53", "[relay]", "nearest is \"workers\""]),
+            ("calls_max", "call_max", ["line 35", "[sip.trunk]", "nearest is \"calls_max\""]),
+            ("workers =", "wokers =", ["line 54", "[relay]", "nearest is \"workers\""]),
         ] {
             let message = error(&FULL.replacen(from, to, 1));
             for part in parts {
@@ -266,6 +276,8 @@ level = "info"
             ("lease_ms = 1000", "lease_ms = 100", "[cluster] lease_ms"),
             ("udp = [\"127.0.1.1:5060\"]", "udp = []", "[sip] udp"),
             ("udp = [\"127.0.1.1:5060\"]", "udp = [\"0.0.0.0:5060\"]", "[sip] udp"),
+            ("digest = [\"sha-256\", \"md5\"]", "digest = []", "[sip] digest"),
+            ("digest = [\"sha-256\", \"md5\"]", "digest = [\"sha1\"]", "sha1"),
             ("127.0.9.0/24", "127.0.9.0/40", "[sip] trunk"),
             ("start_relay = \"node\"", "start_relay = \"me\"", "start_relay"),
             ("media_ports = \"20000-21999\"", "media_ports = \"1\"", "media_ports"),

@@ -114,6 +114,10 @@ pub struct SipConfig {
     /// Realm of digest authentication; the same on every node.
     #[serde(default = "defaults::realm")]
     pub realm: String,
+    /// Digest algorithms that phones are offered; `["md5"]` for phones that look only at the first
+    /// offer and know no other.
+    #[serde(default = "defaults::digest")]
+    pub digest: Vec<DigestAlgorithm>,
     /// Lifetime of registrations that phones are granted, in seconds, at least, 10-3600.
     #[serde(default = "defaults::register_min_s")]
     pub register_min_s: u32,
@@ -126,6 +130,17 @@ pub struct SipConfig {
     /// Carriers' trunks that may send calls here.
     #[serde(default)]
     pub trunk: Vec<TrunkConfig>,
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DigestAlgorithm {
+    /// SHA-256.
+    #[serde(rename = "sha-256")]
+    Sha256,
+    /// MD5, for old phones.
+    Md5,
 }
 
 /// `[[sip.trunk]]`
@@ -294,6 +309,9 @@ impl SipConfig {
         if self.udp.is_empty() {
             return invalid("udp", "no socket".into(), "give at least one, \"192.0.2.10:5060\"");
         }
+        if self.digest.is_empty() {
+            return invalid("digest", "no algorithm".into(), "write [\"sha-256\", \"md5\"]");
+        }
         for at in &self.udp {
             reachable("sip", "udp", *at)?;
         }
@@ -342,6 +360,8 @@ fn range(
 }
 
 mod defaults {
+    use super::DigestAlgorithm;
+
     pub(super) fn heartbeat_ms() -> u64 {
         100
     }
@@ -368,6 +388,9 @@ mod defaults {
     }
     pub(super) fn register_min_s() -> u32 {
         30
+    }
+    pub(super) fn digest() -> Vec<DigestAlgorithm> {
+        vec![DigestAlgorithm::Sha256, DigestAlgorithm::Md5]
     }
     pub(super) fn register_max_s() -> u32 {
         3_600

@@ -256,9 +256,10 @@ fn is_owned(machine: &Machine, leg: LegId, owner: Owner) -> bool {
 fn no_outcome(error: ProposeError) -> NoOutcome {
     match error {
         ProposeError::Unknown => NoOutcome::Unknown,
-        ProposeError::NotDone | ProposeError::Overloaded | ProposeError::NoLife => {
-            NoOutcome::NotDone
-        }
+        ProposeError::NotDone
+        | ProposeError::Overloaded
+        | ProposeError::TooLarge
+        | ProposeError::NoLife => NoOutcome::NotDone,
     }
 }
 

@@ -21,8 +21,8 @@ use tandem_cluster::{
 use tandem_routing::name::Name;
 use tandem_sip::{
     auth::{
-        Algorithm, ChallengeKind, CountVerdict, DigestServer, NoCredentials, NonceCounts,
-        NonceKeys, Rejection as DigestRejection, Staleness, Verdict, WallSeconds,
+        ChallengeKind, CountVerdict, DigestServer, NoCredentials, NonceCounts, NonceKeys,
+        Rejection as DigestRejection, Staleness, Verdict, WallSeconds,
     },
     message::{HeaderName, NameAddr, Request, SipUri, StatusCode},
     text::SipText,
@@ -85,9 +85,14 @@ impl Registrar {
     pub(crate) fn new(settings: &Settings) -> Self {
         let realm = SipText::copy_of(&settings.realm).unwrap_or_default();
         let keys = NonceKeys::new(nonce_key(&settings.cluster_key));
-        let algorithms = [Algorithm::Md5, Algorithm::Sha256];
         Self {
-            digest: DigestServer::new(realm, ChallengeKind::Www, &algorithms, keys, NONCE_LIFE),
+            digest: DigestServer::new(
+                realm,
+                ChallengeKind::Www,
+                &settings.digest,
+                keys,
+                NONCE_LIFE,
+            ),
             counts: NonceCounts::new(NONCES_MAX),
             open: BTreeMap::new(),
             next: 1,

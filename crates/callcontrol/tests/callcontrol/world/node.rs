@@ -18,7 +18,7 @@ use tandem_cluster::{
 };
 use tandem_routing::name::Name;
 use tandem_sip::{
-    auth::WallSeconds, dialog::session_timer::SessionTimerPolicy, identity::Trust,
+    auth::Algorithm, auth::WallSeconds, dialog::session_timer::SessionTimerPolicy, identity::Trust,
     message::parse_datagram, prng::Prng, transaction::Flow,
 };
 
@@ -69,6 +69,7 @@ impl Node {
             udp,
             tcp: Some(udp),
             realm: REALM.into(),
+            digest: vec![Algorithm::Sha256, Algorithm::Md5],
             cluster_key: ClusterKey::new(KEY),
             relay: relay_record(id),
             trunks: vec![Trunk {

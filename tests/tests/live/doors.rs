@@ -1,0 +1,168 @@
+//! What is refused gets one clear error, and loses nothing.
+
+use std::{fs, net::TcpListener, process::Command};
+
+use tandem_chaos::{
+    center::{self, PASSWORD, QueueSetup},
+    cluster::{API_PORT, LocalCluster},
+};
+use tandem_phone::{
+    AnswerPolicy, CallPlan, EndCause, EventKind, PhoneConfig, Server, World, WorldOptions,
+};
+
+use crate::support::{Lab, NUMBER, PATIENCE_MS, QUEUE, agents, programs};
+
+/// Runs `tandem node` with a site's settings until it ends by itself; exit code and what it said.
+fn node_ends(cluster: &LocalCluster, site: usize) -> (i32, String) {
+    let config = cluster.places()[site].dir.join("node.toml");
+    let output = Command::new(programs().join("tandem"))
+        .args(["node", "--config"])
+        .arg(config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), said)
+}
+
+/// Changes a site's settings file.
+fn rewrite(cluster: &LocalCluster, site: usize, from: &str, to: &str) {
+    let file = cluster.places()[site].dir.join("node.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(file, text.replacen(from, to, 1)).unwrap();
+}
+
+// Goal: settings that cannot work, a port that is taken and a certificate for something else each
+// end the node at once with its own exit code and one sentence that names what to correct.
+#[tokio::test]
+async fn broken_settings_end_the_node_clearly() {
+    type Break = fn(&LocalCluster);
+    let cases: [(&str, Break, i32, &[&str]); 4] = [
+        (
+            "an unknown key",
+            |cluster| rewrite(cluster, 0, "lease_ms", "leese_ms"),
+            2,
+            &["line", "leese_ms", "lease_ms"],
+        ),
+        (
+            "a value out of range",
+            |cluster| rewrite(cluster, 0, "id = 1", "id = 0"),
+            2,
+            &["[node] id"],
+        ),
+        (
+            "another node's certificate",
+            |cluster| rewrite(cluster, 0, "lon-1.pem", "fra-1.pem"),
+            4,
+            &["lon-1.node.tandem.internal", "fra-1"],
+        ),
+        (
+            "a missing key file",
+            |cluster| rewrite(cluster, 0, "cluster.key", "none.key"),
+            4,
+            &["none.key", "cluster certs"],
+        ),
+    ];
+    for (what, break_it, code, parts) in cases {
+        let lab = Lab::prepare();
+        break_it(&lab.cluster);
+        let (ended, said) = node_ends(&lab.cluster, 0);
+        assert_eq!(ended, code, "{what}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{what}: {part} is not in {said}");
+        }
+        assert!(!said.contains("panicked"), "{what}: {said}");
+    }
+    let lab = Lab::prepare();
+    let address = lab.cluster.sip(0).ip();
+    let taken = TcpListener::bind((address, API_PORT)).unwrap();
+    let (ended, said) = node_ends(&lab.cluster, 0);
+    assert_eq!(ended, 3, "{said}");
+    assert!(said.contains("[api] listen") && said.contains("7200"), "{said}");
+    drop(taken);
+}
+
+// Goal: a wrong password, a number that leads nowhere and a full queue are each refused with the one
+// status that says so; the right password, number and place are taken before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_and_phones_are_refused_clearly() {
+    let lab = Lab::start().await;
+    let mut queue = QueueSetup::new(QUEUE, NUMBER, "english>=3");
+    queue.queue.length_max = 1;
+    center::configure(&lab.cluster, &[queue], &agents(1)).await.unwrap();
+    let world = World::start(WorldOptions::default()).await.unwrap();
+
+    let mut events = world.events();
+    let node = lab.cluster.sip(0);
+    let listen = |port| std::net::SocketAddr::new(node.ip(), port);
+    let phone = |label: &str, port, password: &str| PhoneConfig {
+        domain: Some("tandem".to_owned()),
+        ..PhoneConfig::new(label, "agent00", listen(port))
+            .registering(password, vec![Server::udp(node)])
+            .with_policy(AnswerPolicy::answer_after(100))
+    };
+    let wrong = world.phone(phone("wrong", 6_001, "guess")).await.unwrap();
+    let refused = events
+        .wait_for(PATIENCE_MS, "the refusal", |event| {
+            matches!(event.kind, EventKind::RegisterFailed { .. })
+        })
+        .await
+        .unwrap();
+    let EventKind::RegisterFailed { reason, .. } = &refused.kind else { unreachable!() };
+    assert!(reason.contains("credentials") || reason.contains("403"), "{reason}");
+    wrong.remove().await.unwrap();
+    let right = world.phone(phone("right", 6_002, PASSWORD)).await.unwrap();
+    right.wait_registered(PATIENCE_MS).await.unwrap();
+
+    let trunk = center::trunk(&lab.cluster, &world, 0).await.unwrap();
+    let plan = |number: &str, from: &str| CallPlan {
+        nodes: Some(vec![Server::udp(node)]),
+        ..CallPlan::to(number).from(from)
+    };
+    let waits = trunk.call(plan(NUMBER, "+441632960001")).await.unwrap();
+    waits.wait_established(PATIENCE_MS).await.unwrap();
+    for (what, number, code) in [("unknown number", "8999", 404), ("full queue", NUMBER, 486)] {
+        let call = trunk.call(plan(number, "+441632960002")).await.unwrap();
+        let ended = call.wait_ended(PATIENCE_MS).await.unwrap().end;
+        let refused =
+            matches!(ended, Some(EndCause::RejectedThere { code: said, .. }) if said == code);
+        assert!(refused, "{what}: {ended:?}");
+    }
+    center::log_in(&lab.cluster, &agents(1)).await.unwrap();
+    let agent = right.wait_call(PATIENCE_MS).await.unwrap();
+    waits.wait_hears(agent.sender_tag(), PATIENCE_MS).await.unwrap();
+    waits.hang_up().await.unwrap();
+    waits.wait_ended(PATIENCE_MS).await.unwrap();
+    world.stop(5_000).await.unwrap();
+    lab.end();
+}
+
+// Goal: an operator with another authority's certificate is turned away with the exit code for
+// security, and the cluster does not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_operator_is_turned_away() {
+    let lab = Lab::start().await;
+    let foreign = tempfile::tempdir().unwrap();
+    let tandem = programs().join("tandem");
+    let certs = Command::new(&tandem)
+        .args(["cluster", "certs", "--node", "lon-1", "--dir"])
+        .arg(foreign.path().join("certs"))
+        .output()
+        .unwrap();
+    assert!(certs.status.success(), "{certs:?}");
+    let api = format!("{}:{API_PORT}", lab.cluster.sip(0).ip());
+    let status = |certs: std::path::PathBuf| {
+        Command::new(&tandem)
+            .args(["cluster", "status", "--timeout", "3", "--node", &api, "--certs"])
+            .arg(certs)
+            .output()
+            .unwrap()
+    };
+    let refused = status(foreign.path().join("certs"));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "a foreign certificate was accepted");
+    assert!(said.to_lowercase().contains("certificate"), "{said}");
+    let own = status(lab.cluster.plan().dir.join("certs"));
+    assert!(own.status.success(), "{own:?}");
+    lab.end();
+}

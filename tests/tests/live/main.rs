@@ -1,0 +1,9 @@
+//! Real clusters on this machine: processes that are killed, phones and callers that judge.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod calls;
+mod disks;
+mod doors;
+mod losses;
+mod sipp;
+mod support;
