@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem_chaos::{
-    check::{self, Evidence, losses::Loss},
+    check::{self, Allowances, Evidence, losses::Loss},
     faults::{Fault, FaultKind},
 };
 use tandem_phone::{AnswerPolicy, Vanish};
@@ -89,7 +89,13 @@ async fn hang_up_elsewhere(center: &Center, killed: &Fault) {
 }
 
 fn losses_of(evidence: &Evidence) -> Vec<Loss> {
-    check::losses::losses(evidence, &check::conversations(evidence), &[], &[])
+    check::losses::losses(
+        evidence,
+        &check::conversations(evidence),
+        &[],
+        &[],
+        &Allowances::default(),
+    )
 }
 
 /// The table for people; `--nocapture` shows it.

@@ -1,0 +1,195 @@
+//! First come, first served, among callers of one line.
+//!
+//! An *order inversion* (docs/glossary): caller `a` had its 18x or 200 before `b` sent its INVITE,
+//! same requirement and priority, `a` still there, and `b` was connected first. Agents may ring for
+//! different times, so a pair is none when `a`'s own phone rang already while `b` was offered: the
+//! queue chose `a` first. One log entry can make many offers, which different nodes then send by
+//! themselves: offers within [`AT_ONCE_MS`] count as made at once. A caller whose leg is just being taken over is not offered by design
+//! (nobody knows yet whether they are still there); such pairs are counted apart.
+
+use serde::Serialize;
+use tandem_phone::RunTime;
+
+use super::{
+    CallerLeg, Conversation, Evidence, Problem, conversation::first_of, evidence::taken_over_us,
+};
+
+/// Offers nearer than this were made in one moment, milliseconds: nodes apply an entry when it
+/// reaches them.
+pub const AT_ONCE_MS: u64 = 100;
+
+/// `later` was connected before `earlier`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inversion {
+    /// Index of the caller who was overtaken.
+    pub earlier: usize,
+    /// Index of the caller who was served first.
+    pub later: usize,
+    /// When.
+    pub at_us: RunTime,
+    /// Why it could happen.
+    pub cause: Cause,
+}
+
+/// Why a pair is out of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The order was not kept.
+    Order,
+    /// The earlier caller's leg had lost its node and no other had confirmed it yet.
+    TakeoverRunning,
+}
+
+/// All inversions. Callers who call again after their call broke are judged from their first call:
+/// `persons` calls of one person share the earliest promise (a reserved place).
+#[must_use]
+pub fn inversions(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Inversion> {
+    let mut found = Vec::new();
+    for conversation in conversations {
+        let Some(later) = evidence.callers.get(conversation.caller) else { continue };
+        let is_first = first_of(conversations, conversation.caller) == Some(conversation);
+        let Some(leg) = evidence.legs.get(conversation.leg).filter(|_| is_first) else { continue };
+        let offered_us = leg.report.started_us;
+        for (index, earlier) in evidence.callers.iter().enumerate() {
+            let overtaken = index != conversation.caller
+                && earlier.line == later.line
+                && earlier.promised_us().is_some_and(|at| at < later.report.started_us)
+                && earlier.is_there(conversation.from_us)
+                && first_of(conversations, index)
+                    .is_none_or(|own| own.from_us > conversation.from_us)
+                && !was_offered(evidence, conversations, index, offered_us);
+            if overtaken {
+                found.push(Inversion {
+                    earlier: index,
+                    later: conversation.caller,
+                    at_us: conversation.from_us,
+                    cause: cause(evidence, earlier, offered_us),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The inversions that nothing explains, as problems.
+#[must_use]
+pub fn problems(evidence: &Evidence, inversions: &[Inversion]) -> Vec<Problem> {
+    let counted = inversions.iter().filter(|inversion| inversion.cause == Cause::Order);
+    counted
+        .filter_map(|inversion| {
+            Some(Problem::OrderInversion {
+                earlier: evidence.callers.get(inversion.earlier)?.report.phone.clone(),
+                later: evidence.callers.get(inversion.later)?.report.phone.clone(),
+                at_us: inversion.at_us,
+            })
+        })
+        .collect()
+}
+
+/// True when an agent's phone was ringing for this caller already when another one was offered.
+fn was_offered(
+    evidence: &Evidence,
+    conversations: &[Conversation],
+    caller: usize,
+    at: RunTime,
+) -> bool {
+    let tag = evidence.callers.get(caller).map(|caller| caller.report.sender_tag);
+    let rings = evidence.legs.iter().filter(|leg| leg.rings_for.is_some() && leg.rings_for == tag);
+    let heard = conversations.iter().filter(|conversation| conversation.caller == caller);
+    let heard = heard.filter_map(|conversation| evidence.legs.get(conversation.leg));
+    rings.chain(heard).any(|leg| {
+        leg.report.started_us <= at.plus_ms(AT_ONCE_MS)
+            && leg.report.ended_us.is_none_or(|ended| ended > at)
+    })
+}
+
+fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime) -> Cause {
+    let lost = evidence.faults.iter().filter(|fault| fault.kind.loses_node());
+    let mut lost = lost.filter(|fault| fault.made_us <= at);
+    let is_running = lost.any(|fault| {
+        caller.owner(fault.made_us) == Some(fault.sip)
+            && taken_over_us(&caller.report, fault.sip, fault.made_us)
+                .is_none_or(|taken| taken > at)
+    });
+    if is_running { Cause::TakeoverRunning } else { Cause::Order }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{conversations, fixture::Run};
+    use super::*;
+    use crate::faults::FaultKind;
+
+    fn causes(run: &Run) -> Vec<Cause> {
+        let conversations = conversations(&run.evidence);
+        inversions(&run.evidence, &conversations).into_iter().map(|found| found.cause).collect()
+    }
+
+    /// Caller 0 has a place at 1.1 s, caller 1 calls at `second_ms`; both are served by one agent
+    /// each, offered and then connected at these moments.
+    fn two(second_ms: u64, first: (u64, u64), second: (u64, u64)) -> Run {
+        let mut run = Run::default();
+        let a = run.caller("sales", 1_000, 9_000);
+        let b = run.caller("sales", second_ms, 9_000);
+        run.talk(a, "ann", first.0, first.1, 9_000);
+        run.talk(b, "bob", second.0, second.1, 9_000);
+        run
+    }
+
+    // Goal: served in turn is none; overtaken is one; called before the other had a place is none.
+    #[test]
+    fn the_definition_at_its_edges() {
+        assert_eq!(causes(&two(2_000, (3_000, 3_500), (3_600, 4_000))), []);
+        assert_eq!(causes(&two(2_000, (3_600, 4_000), (3_000, 3_500))), [Cause::Order]);
+        // The place is promised at 1100 ms.
+        assert_eq!(causes(&two(1_101, (3_600, 4_000), (3_000, 3_500))), [Cause::Order]);
+        assert_eq!(causes(&two(1_100, (3_600, 4_000), (3_000, 3_500))), []);
+    }
+
+    // Goal: who was offered first and answered later was not overtaken by the queue.
+    #[test]
+    fn a_slow_phone_is_no_inversion() {
+        assert_eq!(causes(&two(2_000, (3_000, 5_000), (3_001, 3_500))), []);
+        // Two nodes' INVITEs for one decision.
+        assert_eq!(causes(&two(2_000, (3_000 + AT_ONCE_MS, 5_000), (3_000, 3_500))), []);
+        assert_eq!(
+            causes(&two(2_000, (3_001 + AT_ONCE_MS, 5_000), (3_000, 3_500))),
+            [Cause::Order]
+        );
+    }
+
+    // Goal: other lines do not count; nor does a caller who has left; one who is never served does.
+    #[test]
+    fn lines_and_leavers() {
+        let mut run = Run::default();
+        let a = run.caller("sales", 1_000, 9_000);
+        let b = run.caller("support", 2_000, 9_000);
+        run.talk(b, "bob", 3_000, 3_500, 9_000);
+        assert_eq!(causes(&run), []);
+        run.evidence.callers[b].line = "sales".to_owned();
+        assert_eq!(causes(&run), [Cause::Order], "never served");
+        run.hang_up(a, 3_400);
+        assert_eq!(causes(&run), [], "gone before");
+    }
+
+    // Goal: a caller whose leg is being taken over is counted apart, until another node has it.
+    #[test]
+    fn takeover_is_counted_apart() {
+        for (taken_ms, cause) in [(2_900, Cause::Order), (3_100, Cause::TakeoverRunning)] {
+            let mut run = two(2_000, (3_600, 4_000), (3_000, 3_500));
+            run.fault(FaultKind::KillNode, 0, 2_500);
+            run.reinvite_caller(0, 1, taken_ms);
+            assert_eq!(causes(&run), [cause], "{taken_ms}");
+        }
+    }
+
+    // Goal: the problem names both callers.
+    #[test]
+    fn problems_name_the_callers() {
+        let run = two(2_000, (3_600, 4_000), (3_000, 3_500));
+        let found = inversions(&run.evidence, &conversations(&run.evidence));
+        let problems = problems(&run.evidence, &found);
+        assert!(problems[0].to_string().contains("caller#1"), "{problems:?}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Faults as named, typed actions, with the moments at which they were made and seen.
+//!
+//! A [`Fault`] is a record: plain data that checkers and reports read. [`inject`] is what makes
+//! one on a [`LocalCluster`]; the moments are on the phones' clock, so that a fault and what people
+//! heard stand on one time line.
+
+use std::{fmt, net::SocketAddr};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tandem_phone::{RunTime, World};
+
+use crate::cluster::LocalCluster;
+
+/// What is done to a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The node's process is killed (SIGKILL); its relay lives on.
+    KillNode,
+    /// The relay's process is killed (SIGKILL).
+    KillRelay,
+    /// Node and relay are killed at once: the host is lost.
+    KillSite,
+    /// The node's process is frozen (SIGSTOP).
+    FreezeNode,
+    /// A frozen node goes on (SIGCONT).
+    ThawNode,
+    /// The node's process is started again on its disk; it starts or finds its relay.
+    StartNode,
+    /// The site takes no new work.
+    DrainSite,
+    /// The site takes work again.
+    OpenSite,
+}
+
+impl FaultKind {
+    /// True when the node stops acting: its legs must find another owner.
+    #[must_use]
+    pub const fn loses_node(self) -> bool {
+        matches!(self, Self::KillNode | Self::KillSite | Self::FreezeNode)
+    }
+
+    /// True when the relay's audio stops.
+    #[must_use]
+    pub const fn loses_relay(self) -> bool {
+        matches!(self, Self::KillRelay | Self::KillSite)
+    }
+
+    /// In a few words, before the name of the site.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::KillNode => "kill the node of",
+            Self::KillRelay => "kill the relay of",
+            Self::KillSite => "kill the whole site",
+            Self::FreezeNode => "freeze the node of",
+            Self::ThawNode => "thaw the node of",
+            Self::StartNode => "restart",
+            Self::DrainSite => "drain",
+            Self::OpenSite => "reopen",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// Whether the node led the cluster when the fault was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It led.
+    Leader,
+    /// It did not.
+    Follower,
+}
+
+/// A fault that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// At which site.
+    pub site: String,
+    /// Where that site's node speaks SIP; the site's relay has the same IP address.
+    pub sip: SocketAddr,
+    /// Whether its node led.
+    pub standing: Standing,
+    /// When, on the phones' clock.
+    pub made_us: RunTime,
+    /// When the cluster showed it: the node lost or up, the site's state changed. None while it
+    /// does not.
+    pub seen_us: Option<RunTime>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.standing) {
+            (FaultKind::KillNode, Standing::Leader) => {
+                write!(f, "kill the leader's node, {}", self.site)
+            }
+            _ => write!(f, "{} {}", self.kind, self.site),
+        }
+    }
+}
+
+/// Makes a fault at a site (its index in the plan). Returns as soon as it is made; [`seen`] waits
+/// for the cluster.
+///
+/// # Errors
+/// When the process does not run, cannot be signalled, or the API refuses.
+pub async fn inject(
+    cluster: &mut LocalCluster,
+    world: &World,
+    kind: FaultKind,
+    site: usize,
+) -> Result<Fault> {
+    let name = cluster.plan().sites.get(site).context("no such site")?.name.clone();
+    let standing = match leader_now(cluster).await {
+        Some(leader) if leader == site => Standing::Leader,
+        _ => Standing::Follower,
+    };
+    let made_us = world.now();
+    match kind {
+        FaultKind::KillNode => cluster.kill_node(site)?,
+        FaultKind::KillRelay => cluster.kill_relay(site)?,
+        FaultKind::KillSite => cluster.kill_site(site)?,
+        FaultKind::FreezeNode => cluster.freeze_node(site)?,
+        FaultKind::ThawNode => cluster.thaw_node(site)?,
+        FaultKind::StartNode => cluster.start_node(site)?,
+        FaultKind::DrainSite => set_site(cluster, &name, "draining").await?,
+        FaultKind::OpenSite => set_site(cluster, &name, "open").await?,
+    }
+    Ok(Fault { kind, site: name, sip: cluster.sip(site), standing, made_us, seen_us: None })
+}
+
+/// Whether the cluster shows a fault, as a running node sees it; writes the moment down the first
+/// time.
+///
+/// # Errors
+/// When no running node can be asked.
+pub async fn seen(cluster: &LocalCluster, world: &World, fault: &mut Fault) -> Result<bool> {
+    if fault.seen_us.is_none() && shows(cluster, fault).await? {
+        fault.seen_us = Some(world.now());
+    }
+    Ok(fault.seen_us.is_some())
+}
+
+async fn shows(cluster: &LocalCluster, fault: &Fault) -> Result<bool> {
+    let dead = |index: usize| fault.kind.loses_node() && cluster.sip(index) == fault.sip;
+    let index = cluster.running().find(|index| !dead(*index)).context("no node runs")?;
+    let api = cluster.api(index)?;
+    let life = async || -> Result<String> {
+        let nodes = api.status_local().await?.nodes;
+        let node = nodes.into_iter().find(|node| node.site == fault.site);
+        Ok(node.map(|node| node.life).unwrap_or_default())
+    };
+    let state = async || -> Result<String> {
+        let sites = api.sites().await?;
+        let site = sites.into_iter().find(|site| site.name == fault.site);
+        Ok(site.map(|site| site.state).unwrap_or_default())
+    };
+    Ok(match fault.kind {
+        FaultKind::KillNode | FaultKind::KillSite | FaultKind::FreezeNode => life().await? != "up",
+        FaultKind::StartNode | FaultKind::ThawNode => life().await? == "up",
+        FaultKind::DrainSite => matches!(state().await?.as_str(), "draining" | "drained"),
+        FaultKind::OpenSite => state().await? == "open",
+        // The cluster's view of relays is the node's: what people hear is the measure.
+        FaultKind::KillRelay => true,
+    })
+}
+
+async fn leader_now(cluster: &LocalCluster) -> Option<usize> {
+    for index in cluster.running() {
+        let Ok(api) = cluster.api(index) else { continue };
+        if let Ok(status) = api.status_local().await {
+            let leader = status.as_of.unwrap_or_default().leader;
+            return usize::try_from(leader).ok()?.checked_sub(1);
+        }
+    }
+    None
+}
+
+async fn set_site(cluster: &LocalCluster, name: &str, state: &str) -> Result<()> {
+    let index = cluster.running().next().context("no node runs")?;
+    cluster.api(index)?.set_site(name, state).await.map(drop)
+}
