@@ -145,6 +145,7 @@ fn register(cluster: &LocalCluster, dir: &Path, site: usize) {
     let mut command = sipp(cluster, dir, site, &address);
     let (port, count) = (PHONE_PORT.to_string(), (AGENTS + 1).to_string());
     let list = format!("agents{site}.csv");
+    command.args(["-auth_uri", "tandem"]);
     command.args([
         "-sf",
         "register.xml",
@@ -165,7 +166,6 @@ fn answer(cluster: &LocalCluster, dir: &Path, site: usize) -> Running {
     let mut command = sipp(cluster, dir, site, &phone_address(cluster, site));
     let (port, log) = (PHONE_PORT.to_string(), format!("served{site}.log"));
     command.args(["-sf", "agent.xml", "-p", &port, "-trace_logs", "-log_file", &log]);
-    command.args(["-min_rtp_port", "40000", "-max_rtp_port", "44998"]);
     spawn(command, dir, &format!("agents{site}"))
 }
 
@@ -175,14 +175,17 @@ fn call(cluster: &LocalCluster, dir: &Path, site: usize) -> Running {
     // Ten calls in three seconds from each of three sites.
     command.args(["-sf", "caller.xml", "-p", "5060", "-s", NUMBER, "-key", "site", &site_key]);
     command.args(["-m", &count, "-r", "10", "-rp", "3000", "-timeout", "240s"]);
-    command.args(["-min_rtp_port", "30000", "-max_rtp_port", "34998"]);
     spawn(command, dir, &format!("callers{site}"))
 }
 
 fn capture(cluster: &LocalCluster, file: &Path) -> Running {
     let [a, b, _, _] = cluster.plan().sites[0].address.octets();
-    // Only what ends at callers and agents; relays use other ports towards each other.
-    let filter = format!("udp and net {a}.{b}.0.0/16 and portrange 30000-44999");
+    // Only what begins or ends at callers and agents, and no SIP.
+    let agents: Vec<String> = (0..SITES).map(|site| phone_address(cluster, site)).collect();
+    let filter = format!(
+        "udp and (net {a}.{b}.9.0/24 or host {}) and not port 5060 and not port {PHONE_PORT}",
+        agents.join(" or host ")
+    );
     let child = Command::new("dumpcap")
         .args(["-q", "-i", "lo", "-s", "96", "-B", "128", "-f", &filter, "-w"])
         .arg(file)
@@ -202,7 +205,7 @@ fn interrupt(running: &mut Running) {
 
 /// One RTP packet of the capture.
 struct Packet {
-    source: (String, u16),
+    source: String,
     target: (String, u16),
     ssrc: String,
     says: u8,
@@ -213,7 +216,7 @@ fn packets(file: &Path) -> Vec<Packet> {
     let output = Command::new("tshark")
         .args(["-n", "-r"])
         .arg(file)
-        .args(["-T", "fields", "-e", "ip.src", "-e", "udp.srcport", "-e", "ip.dst"])
+        .args(["-T", "fields", "-e", "ip.src", "-e", "ip.dst"])
         .args(["-e", "udp.dstport", "-e", "udp.payload", "-Y", "udp.length > 100"])
         .output()
         .expect("tshark is installed: cargo xtask setup");
@@ -224,14 +227,14 @@ fn packets(file: &Path) -> Vec<Packet> {
 
 fn packet(line: &str) -> Option<Packet> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [source, source_port, target, target_port, payload] = fields[..] else { return None };
+    let [source, target, target_port, payload] = fields[..] else { return None };
     let byte = |index: usize| u8::from_str_radix(payload.get(index * 2..index * 2 + 2)?, 16).ok();
     // RFC 3550 section 5.1: version 2, then 12 bytes of header.
     if byte(0)? != 0x80 {
         return None;
     }
     Some(Packet {
-        source: (source.to_owned(), source_port.parse().ok()?),
+        source: source.to_owned(),
         target: (target.to_owned(), target_port.parse().ok()?),
         ssrc: payload.get(16..24)?.to_owned(),
         says: byte(12)?,
@@ -239,12 +242,13 @@ fn packet(line: &str) -> Option<Packet> {
     })
 }
 
-fn is_caller(place: &(String, u16)) -> bool {
-    (30_000..35_000).contains(&place.1)
+/// Callers are at 127.x.9.y, agents at 127.x.y.100.
+fn is_caller(address: &str) -> bool {
+    address.split('.').nth(2) == Some("9")
 }
 
-fn is_agent(place: &(String, u16)) -> bool {
-    (40_000..45_000).contains(&place.1)
+fn is_agent(address: &str) -> bool {
+    address.ends_with(".100")
 }
 
 /// Whom each agent served: caller's number, agent's name.
@@ -307,11 +311,12 @@ async fn sipp_plays_callers_and_agents() {
 
     let packets = packets(&file);
     let said = packets.iter().filter(|it| it.says == AGENT_SAYS && is_agent(&it.source)).count();
-    let heard = packets.iter().filter(|it| it.says == AGENT_SAYS && is_caller(&it.target)).count();
+    let heard =
+        packets.iter().filter(|it| it.says == AGENT_SAYS && is_caller(&it.target.0)).count();
     // Callers speak in the queue too, where nobody hears: what counts begins with the first frame
     // that the agent heard.
     let mut runs: BTreeMap<(&(String, u16), &str), BTreeSet<u16>> = BTreeMap::new();
-    for it in packets.iter().filter(|it| it.says == CALLER_SAYS && is_agent(&it.target)) {
+    for it in packets.iter().filter(|it| it.says == CALLER_SAYS && is_agent(&it.target.0)) {
         runs.entry((&it.target, &it.ssrc)).or_default().insert(it.frame);
     }
     let spoken: usize =
