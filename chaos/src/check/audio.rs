@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use serde::Serialize;
 use tandem_phone::{CallReport, EndCause, Gap, GapKind, RunTime};
 
-use super::{Allowances, Conversation, Evidence, Problem};
+use super::{Allowances, Conversation, Evidence, Problem, evidence::earliest};
 use crate::faults::Fault;
 
 /// How long after a packet its source counts as in use.
 const SOURCE_IN_USE_MS: u64 = 1_500;
+/// The last packet of one who hangs up is so much older than the hanging up, at most: packets are
+/// 20 ms apart.
+const LAST_WORDS_MS: u64 = 100;
 /// Pauses that begin this long after a fault can still be its consequence: takeover, re-INVITEs
 /// in turn.
 const CONSEQUENCE_MS: u64 = 15_000;
@@ -123,7 +126,9 @@ fn gaps_of<'a>(
 fn is_heard(report: &CallReport, partners: &[&CallReport], gap: &Gap) -> bool {
     match gap.kind {
         GapKind::AtStart => false,
-        GapKind::Between => true,
+        // What follows a partner's hanging up is theirs: until the other side is told, which takes
+        // a takeover when its node is dead, it hears what its relay puts in the place of speech.
+        GapKind::Between => !partners.iter().any(|partner| had_left(partner, gap)),
         // Nothing ever came: an offer that was lost while its agent answered. `ghosts` looks at it.
         GapKind::AtEnd if report.media.first_audio_us.is_none() => false,
         GapKind::AtEnd => {
@@ -137,6 +142,13 @@ fn is_heard(report: &CallReport, partners: &[&CallReport], gap: &Gap) -> bool {
             !(was_left && partner_left)
         }
     }
+}
+
+/// True when a partner had hung up as the pause began.
+fn had_left(partner: &CallReport, gap: &Gap) -> bool {
+    let by_choice = matches!(partner.end, Some(EndCause::HungUpHere));
+    let left = earliest(partner.media.last_audio_us, partner.ended_us);
+    by_choice && left.is_some_and(|left| gap.start_us.plus_ms(LAST_WORDS_MS) >= left)
 }
 
 fn can_cause(fault: &Fault, gap: &Gap) -> bool {
@@ -180,6 +192,18 @@ mod tests {
             let caller = run.caller("sales", 1_000, 9_000);
             run.gap(caller, 4_000, length_ms, stall_ms, GapKind::Between);
             assert_eq!(too_long(&judged(&run)).len(), problems, "{length_ms} {stall_ms}");
+        }
+    }
+
+    // Goal: silence after the agent hung up is no pause; the same silence before that is one.
+    #[test]
+    fn silence_after_hanging_up() {
+        for (at_ms, listed) in [(6_980, 0), (6_899, 1)] {
+            let mut run = Run::default();
+            let caller = run.caller("sales", 1_000, 9_000);
+            run.talk(caller, "ann", 2_000, 3_000, 7_000);
+            run.gap(caller, at_ms, 1_000, 0, GapKind::Between);
+            assert_eq!(judged(&run).len(), listed, "{at_ms}");
         }
     }
 
