@@ -33,7 +33,11 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("tandem-phone", &[], &[]),
     ("tandem-chaos", &["tandem-proto", "tandem-phone"], &[]),
-    ("tandem-tests", &[], &["tandem-chaos", "tandem-phone", "tandem-proto"]),
+    (
+        "tandem-tests",
+        &[],
+        &["tandem-chaos", "tandem-media-relay", "tandem-node", "tandem-phone", "tandem-proto"],
+    ),
     ("xtask", &[], &[]),
 ];
 
