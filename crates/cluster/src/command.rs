@@ -235,12 +235,15 @@ pub struct Report {
 pub enum LegEnd {
     /// The peer hung up (BYE or CANCEL).
     PeerHungUp,
-    /// The peer does not know the dialog any more (481), or its session ran out unanswered.
+    /// The peer answered that it does not know the dialog any more (481): it is there, and the call is
+    /// over for it.
     PeerGone,
     /// We ended it, as the log wanted.
     Done,
     /// Signalling or media failed.
     Failed,
+    /// The peer answered nothing until its session ran out, or could not be asked.
+    PeerSilent,
 }
 
 /// See [`Command::PutBinding`].

@@ -13,9 +13,11 @@ use tandem_cluster::{
     view::Goal,
 };
 use tandem_routing::{
-    command::{Command as QueueCommand, DeclineCause, Rejection as QueueRejection},
-    entity::{ContactState, DeviceState, SiteState, WorkState},
+    command::{Command as QueueCommand, DeclineCause, Readiness, Rejection as QueueRejection},
+    entity::{ContactState, DeviceState, NotReadyReason, SiteState, WorkState},
     invariants,
+    limits::CONFIRM_HOLD_MS,
+    time::ClusterTime,
 };
 
 fn lost(sim: &mut Sim, node: u64, by: u64) {
@@ -161,6 +163,13 @@ fn ghost_callers_are_not_offered() {
     let to = tandem_routing::command::Readiness::Ready;
     let ready = QueueCommand::SetReadiness { tenant: TENANT, agent: name("bob"), to };
     sim.propose(2, Command::Queue(ready)).unwrap();
+    assert_eq!(contact(&sim, other), ContactState::Queued, "bob is held for the first one");
+    sim.time += CONFIRM_HOLD_MS - 1;
+    sim.propose(2, Command::ExpireDue).unwrap();
+    assert_eq!(contact(&sim, other), ContactState::Queued, "still");
+    assert_eq!(sim.machine.next_deadline(), Some(ClusterTime(CONFIRM_HOLD_MS)));
+    sim.time += 1;
+    sim.propose(2, Command::ExpireDue).unwrap();
     assert!(matches!(contact(&sim, other), ContactState::Offered { .. }), "the next one is asked");
     assert_eq!(contact(&sim, ghost), ContactState::Unconfirmed);
 
@@ -172,6 +181,39 @@ fn ghost_callers_are_not_offered() {
     sim.propose(taker, confirm).unwrap();
     assert!(matches!(contact(&sim, ghost), ContactState::Offered { .. }));
     assert_eq!(sim.leg(ghost).control, Control::Held);
+    assert_eq!(invariants::check(sim.machine.queue()), vec![]);
+}
+
+// Goal: callers who are taken over reach the agents in their old order: an agent who is free before
+// they have answered is held for them, whoever answers first, and whoever comes in meanwhile.
+#[test]
+fn the_order_survives_a_takeover() {
+    let mut sim = Sim::center();
+    let ready = |sim: &mut Sim, agent, to| {
+        let set = QueueCommand::SetReadiness { tenant: TENANT, agent: name(agent), to };
+        sim.propose(2, Command::Queue(set)).unwrap();
+    };
+    for agent in ["amy", "bob", "cy"] {
+        ready(&mut sim, agent, Readiness::NotReady(None));
+    }
+    let (first, second, third) = (sim.call(1), sim.call(1), sim.call(2));
+    lost(&mut sim, 1, 2);
+    for agent in ["bob", "cy"] {
+        ready(&mut sim, agent, Readiness::Ready);
+    }
+    sim.call(3);
+    assert!(sim.machine.queue().offers().is_empty(), "both are held");
+    for leg in [second, first] {
+        assert!(sim.machine.queue().offers().is_empty(), "the first one has not answered");
+        let taker = sim.leg(leg).owner.node.0;
+        let confirm = Command::LegConfirmed(sim.fact(leg, Box::<Report>::default()));
+        sim.propose(taker, confirm).unwrap();
+    }
+    let made: Vec<_> = sim.machine.queue().offers().iter().map(|row| row.contact).collect();
+    assert_eq!(made, [sim.leg(first).contact, sim.leg(second).contact]);
+    ready(&mut sim, "amy", Readiness::Ready);
+    let made: Vec<_> = sim.machine.queue().offers().iter().map(|row| row.contact).collect();
+    assert_eq!(made[2..], [sim.leg(third).contact]);
     assert_eq!(invariants::check(sim.machine.queue()), vec![]);
 }
 
@@ -271,22 +313,58 @@ fn a_phone_on_a_lost_connection_recovers_by_registering() {
     assert_eq!(device(&sim, "amy"), DeviceState::Registered);
 }
 
-// Goal: an agent whose leg is lost for good gives the caller back to the queue, at the old place.
+// Goal: an agent whose leg is lost for good gives the caller back to the queue, at the old place. One
+// whose phone answered that it knows no such call is ready again; a phone that is silent or fails is
+// not used again until somebody looks at it.
 #[test]
 fn a_caller_whose_agent_vanished_is_queued_again() {
+    let failed = WorkState::NotReady(NotReadyReason::DeviceFailed);
+    for (how, after) in [
+        (LegEnd::PeerGone, WorkState::Ready),
+        (LegEnd::PeerSilent, failed.clone()),
+        (LegEnd::Failed, failed),
+    ] {
+        let mut sim = Sim::center();
+        let caller = sim.call(2);
+        sim.answer("amy").unwrap();
+        let amys = sim.agent_leg("amy").unwrap().id;
+        let arrival = sim.machine.queue().contacts().iter().next().unwrap().arrival;
+        sim.time += 5_000;
+        let gone = Command::LegEnded(sim.fact(amys, how));
+        sim.propose(1, gone).unwrap();
+        let contact = sim.machine.queue().contacts().iter().next().unwrap();
+        assert_eq!(contact.arrival, arrival);
+        let amy = sim.machine.queue().agent_named(TENANT, &name("amy")).unwrap();
+        let ContactState::Offered { agent, .. } = contact.state else { panic!("{contact:?}") };
+        assert_ne!(agent, amy.id, "offered to another agent");
+        assert_eq!(sim.machine.view(caller).unwrap().goal, Goal::Treat);
+        assert_eq!((&amy.work, amy.device), (&after, DeviceState::Registered), "{how:?}");
+    }
+}
+
+// Goal: an agent who hung up while node and caller were in doubt, and who is the only one, gets the
+// caller again by a new leg once the caller has answered; the lost leg's end does not touch that one.
+#[test]
+fn the_only_agent_gets_the_same_caller_again() {
     let mut sim = Sim::center();
-    let caller = sim.call(2);
+    for agent in ["bob", "cy"] {
+        let agent = name(agent);
+        sim.queue(QueueCommand::LogOut { tenant: TENANT, agent }).unwrap();
+    }
+    let caller = sim.call(1);
     sim.answer("amy").unwrap();
     let amys = sim.agent_leg("amy").unwrap().id;
-    let arrival = sim.machine.queue().contacts().iter().next().unwrap().arrival;
-    sim.time += 5_000;
-    let gone = Command::LegEnded(sim.fact(amys, LegEnd::PeerGone));
-    sim.propose(1, gone).unwrap();
-    let contact = sim.machine.queue().contacts().iter().next().unwrap();
-    assert_eq!(contact.arrival, arrival);
-    assert!(matches!(contact.state, ContactState::Offered { .. }), "offered to another agent");
-    assert_eq!(sim.machine.view(caller).unwrap().goal, Goal::Treat);
-    assert!(matches!(work(&sim, "amy"), WorkState::NotReady(_)));
+    lost(&mut sim, 1, 2);
+    let taker = sim.leg(amys).owner.node.0;
+    sim.propose(taker, Command::LegEnded(sim.fact(amys, LegEnd::PeerGone))).unwrap();
+    assert_eq!(work(&sim, "amy"), WorkState::Ready);
+    assert!(sim.machine.queue().offers().is_empty(), "no ghost caller is offered");
+    let taker = sim.leg(caller).owner.node.0;
+    let confirm = Command::LegConfirmed(sim.fact(caller, Box::<Report>::default()));
+    sim.propose(taker, confirm).unwrap();
+    let again = sim.agent_leg("amy").unwrap();
+    assert_eq!((again.contact, &again.phase), (sim.leg(caller).contact, &LegPhase::Inviting));
+    assert_ne!(again.id, amys);
 }
 
 // Goal: an answer that lost the race is refused, and its dialog is kept to be ended.

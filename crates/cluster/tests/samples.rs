@@ -29,7 +29,7 @@ use tandem_routing::{
         Readiness, Rejection as QueueRejection, Reply as QueueReply,
     },
     digest::Digest,
-    entity::{EndReason, SiteState},
+    entity::{Contact, ContactState, EndReason, SiteState},
     name::CallerNumber,
     table::{decode_row, encode_row},
     time::{ClusterTime, Millis},
@@ -345,6 +345,49 @@ fn node_rows_keep_their_encoding() {
         let kept = samples.expect(life_label(life), &now);
         assert_eq!(decode_row::<Node>(&kept), Ok(row), "{life:?} is read differently");
         assert_eq!(hex(&kept), hex(&now), "{life:?} is written differently");
+    }
+}
+
+/// The name of a contact's sample. Without a catch-all, so that a new state needs a sample.
+fn contact_label(state: ContactState) -> &'static str {
+    match state {
+        ContactState::Queued => "queued",
+        ContactState::Unconfirmed => "unconfirmed",
+        ContactState::Offered { .. } => "offered",
+        ContactState::Connected { .. } => "connected",
+    }
+}
+
+// Goal: a contact's row is read and written as it always was, whatever its state, with everything that
+// it may remember.
+#[test]
+fn contact_rows_keep_their_encoding() {
+    let mut samples = Samples::read("contact-1.hex");
+    let mut sim = Sim::center();
+    sim.call(1);
+    let row = sim.machine.queue().contacts().iter().next().unwrap().clone();
+    let (agent, offer, since) = (AgentId(2), OfferNumber(3), ClusterTime(123_456));
+    let states = [
+        ContactState::Queued,
+        ContactState::Unconfirmed,
+        ContactState::Offered { offer, agent },
+        ContactState::Connected { agent, offer, since },
+    ];
+    for state in states {
+        let held = state == ContactState::Unconfirmed;
+        let row = Contact {
+            state,
+            widen_at: Some(ClusterTime(1_000)),
+            wait_until: Some(ClusterTime(60_000)),
+            hold_until: held.then_some(ClusterTime(124_456)),
+            left_by: held.then_some(agent),
+            last_offer: Some((offer, agent)),
+            ..row.clone()
+        };
+        let now = encode_row(&row);
+        let kept = samples.expect(contact_label(state), &now);
+        assert_eq!(decode_row::<Contact>(&kept), Ok(row), "{state:?} is read differently");
+        assert_eq!(hex(&kept), hex(&now), "{state:?} is written differently");
     }
 }
 

@@ -329,6 +329,12 @@ pub struct Contact {
     pub widen_at: Option<ClusterTime>,
     /// When it has waited for too long.
     pub wait_until: Option<ClusterTime>,
+    /// Until then agents are held for it: set with [`ContactState::Unconfirmed`], gone with it, and
+    /// cleared when that time has come.
+    pub hold_until: Option<ClusterTime>,
+    /// The agent whose phone dropped the conversation: offered this contact again only if nobody else
+    /// is free. Forgotten with the next offer.
+    pub left_by: Option<AgentId>,
     /// Who calls; personal data.
     pub caller: CallerNumber,
     /// What was called.
@@ -347,6 +353,13 @@ impl Contact {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !matches!(self.state, ContactState::Connected { .. })
+    }
+
+    /// True while agents who could serve it are not given to contacts behind it: its owner was lost a
+    /// moment ago, and its leg is being confirmed.
+    #[must_use]
+    pub fn holds_agents(&self) -> bool {
+        self.state == ContactState::Unconfirmed && self.hold_until.is_some()
     }
 
     /// Its place among the waiting.

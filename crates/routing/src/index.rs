@@ -31,6 +31,7 @@ pub(crate) enum Deadline {
     WrapUp(AgentId),
     Widen(ContactId),
     WaitMax(ContactId),
+    Hold(ContactId),
     Reservation(QueueId, CallerNumber),
 }
 
@@ -39,10 +40,10 @@ pub(crate) enum Deadline {
 pub(crate) struct Class {
     pub(crate) queue: QueueId,
     pub(crate) requirement: BoundRequirement,
-    /// Waiting contacts that any site may serve.
-    pub(crate) waiting_any: BTreeSet<WaitKey>,
-    /// Waiting contacts that only this site may serve for now. No empty sets are kept.
-    pub(crate) waiting_site: BTreeMap<SiteId, BTreeSet<WaitKey>>,
+    /// Contacts that may be offered.
+    pub(crate) waiting: Line,
+    /// Contacts that are being confirmed, for which agents are held.
+    pub(crate) confirming: Line,
     /// Agents who wait for a contact; whether their site takes contacts is asked when they are
     /// chosen. No empty sets are kept.
     pub(crate) ready: BTreeMap<SiteId, BTreeSet<IdleKey>>,
@@ -50,6 +51,15 @@ pub(crate) struct Class {
     pub(crate) staffed: BTreeMap<SiteId, u32>,
     /// Live contacts, plus one while it is its queue's own class.
     uses: u32,
+}
+
+/// Contacts of one class in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Those that any site may serve.
+    any: BTreeSet<WaitKey>,
+    /// Those that only this site may serve for now. No empty sets are kept.
+    site: BTreeMap<SiteId, BTreeSet<WaitKey>>,
 }
 
 /// All indexes.
@@ -62,12 +72,14 @@ pub(crate) struct Index {
     /// Contacts with a place in the line of each queue. No zeros are kept.
     pub(crate) queue_len: BTreeMap<QueueId, u32>,
     pub(crate) deadlines: BTreeSet<(ClusterTime, Deadline)>,
+    /// Classes with contacts for which agents are held.
+    confirming: BTreeSet<ClassId>,
     classes: BTreeMap<ClassId, Class>,
     class_ids: BTreeMap<(QueueId, BoundRequirement), ClassId>,
     /// Agents who serve each queue.
     queue_agents: BTreeMap<QueueId, BTreeSet<AgentId>>,
     /// Classes that each agent meets.
-    agent_classes: BTreeMap<AgentId, Vec<ClassId>>,
+    agent_classes: BTreeMap<AgentId, BTreeSet<ClassId>>,
     next_class: u32,
 }
 
@@ -90,8 +102,15 @@ impl Index {
     }
 
     pub(crate) fn classes_of_agent(&self, agent: AgentId) -> impl Iterator<Item = &Class> {
-        let ids = self.agent_classes.get(&agent).map_or(&[][..], Vec::as_slice);
-        ids.iter().filter_map(|id| self.classes.get(id))
+        let ids = self.agent_classes.get(&agent).into_iter().flatten();
+        ids.filter_map(|id| self.classes.get(id))
+    }
+
+    /// Those classes that an agent meets in which agents are held for somebody.
+    pub(crate) fn confirming_classes_of(&self, agent: AgentId) -> impl Iterator<Item = &Class> {
+        let met = self.agent_classes.get(&agent).into_iter();
+        let ids = met.flat_map(|met| met.intersection(&self.confirming));
+        ids.filter_map(|id| self.classes.get(id))
     }
 
     pub(crate) fn agents_of_queue(&self, queue: QueueId) -> impl Iterator<Item = AgentId> {
@@ -99,7 +118,7 @@ impl Index {
     }
 
     pub(crate) fn class_count_of_agent(&self, agent: AgentId) -> usize {
-        self.agent_classes.get(&agent).map_or(0, Vec::len)
+        self.agent_classes.get(&agent).map_or(0, BTreeSet::len)
     }
 
     // --- queues ---------------------------------------------------------------------------------
@@ -137,8 +156,8 @@ impl Index {
         let mut class = Class {
             queue,
             requirement: requirement.clone(),
-            waiting_any: BTreeSet::new(),
-            waiting_site: BTreeMap::new(),
+            waiting: Line::default(),
+            confirming: Line::default(),
             ready: BTreeMap::new(),
             staffed: BTreeMap::new(),
             uses: 1,
@@ -147,7 +166,7 @@ impl Index {
             let Some(agent) = agent(*member) else { continue };
             if class.requirement.is_met(&agent.skills, agent.site) {
                 class.add_agent(agent);
-                self.agent_classes.entry(agent.id).or_default().push(id);
+                self.agent_classes.entry(agent.id).or_default().insert(id);
             }
         }
         self.classes.insert(id, class);
@@ -166,7 +185,7 @@ impl Index {
         self.class_ids.remove(&key);
         for member in self.queue_agents.get(&queue).into_iter().flatten() {
             if let Some(ids) = self.agent_classes.get_mut(member) {
-                ids.retain(|other| *other != id);
+                ids.remove(&id);
             }
         }
     }
@@ -179,15 +198,10 @@ impl Index {
             *self.queue_len.entry(contact.queue).or_default() += 1;
             self.deadlines.extend(contact_deadlines(contact));
         }
-        if contact.state == ContactState::Queued {
-            let key = contact.wait_key();
-            if let Some(class) = self.class_mut(contact) {
-                match contact.widen_at {
-                    None => class.waiting_any.insert(key),
-                    Some(_) => class.waiting_site.entry(contact.serving).or_default().insert(key),
-                };
-            }
+        if let Some(line) = self.line_mut(contact) {
+            line.insert(contact);
         }
+        self.note_confirming(contact);
     }
 
     pub(crate) fn remove_contact(&mut self, contact: &Contact) {
@@ -202,18 +216,42 @@ impl Index {
                 self.deadlines.remove(&deadline);
             }
         }
-        if contact.state == ContactState::Queued {
-            let key = contact.wait_key();
-            if let Some(class) = self.class_mut(contact) {
-                class.waiting_any.remove(&key);
-                remove_from(&mut class.waiting_site, contact.serving, &key);
-            }
+        if let Some(line) = self.line_mut(contact) {
+            line.remove(contact);
+        }
+        self.note_confirming(contact);
+    }
+
+    /// The line that a contact stands in, if it stands in one.
+    fn line_mut(&mut self, contact: &Contact) -> Option<&mut Line> {
+        let class = self.classes.get_mut(&self.class_id_of(contact)?)?;
+        match contact.state {
+            ContactState::Queued => Some(&mut class.waiting),
+            ContactState::Unconfirmed if contact.holds_agents() => Some(&mut class.confirming),
+            _ => None,
         }
     }
 
-    fn class_mut(&mut self, contact: &Contact) -> Option<&mut Class> {
-        let id = self.class_ids.get(&(contact.queue, contact.requirement.clone()))?;
-        self.classes.get_mut(id)
+    /// Keeps [`Index::confirming`] true after a contact of a class came or went.
+    fn note_confirming(&mut self, contact: &Contact) {
+        if !contact.holds_agents() {
+            return;
+        }
+        let Some(id) = self.class_id_of(contact) else { return };
+        if self.classes.get(&id).is_some_and(|class| !class.confirming.is_empty()) {
+            self.confirming.insert(id);
+        } else {
+            self.confirming.remove(&id);
+        }
+    }
+
+    fn class_id_of(&self, contact: &Contact) -> Option<ClassId> {
+        self.class_ids.get(&(contact.queue, contact.requirement.clone())).copied()
+    }
+
+    /// True while agents are held for some contact.
+    pub(crate) fn is_confirming(&self) -> bool {
+        !self.confirming.is_empty()
     }
 
     // --- agents ---------------------------------------------------------------------------------
@@ -306,6 +344,33 @@ impl Index {
     }
 }
 
+impl Line {
+    fn insert(&mut self, contact: &Contact) {
+        let key = contact.wait_key();
+        match contact.widen_at {
+            None => self.any.insert(key),
+            Some(_) => self.site.entry(contact.serving).or_default().insert(key),
+        };
+    }
+
+    fn remove(&mut self, contact: &Contact) {
+        let key = contact.wait_key();
+        self.any.remove(&key);
+        remove_from(&mut self.site, contact.serving, &key);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.site.is_empty()
+    }
+
+    /// The first contact of this line that any site may serve, or only a site that `may` names.
+    pub(crate) fn first(&self, may: impl Fn(SiteId) -> bool) -> Option<WaitKey> {
+        let restricted =
+            self.site.iter().filter(|(site, _)| may(**site)).filter_map(|(_, set)| set.first());
+        self.any.first().into_iter().chain(restricted).min().copied()
+    }
+}
+
 impl Class {
     fn add_agent(&mut self, agent: &Agent) {
         if matches!(agent.login, LoginState::LoggedIn(_)) {
@@ -346,7 +411,8 @@ impl Class {
 fn contact_deadlines(contact: &Contact) -> impl Iterator<Item = (ClusterTime, Deadline)> {
     let widen = contact.widen_at.map(|at| (at, Deadline::Widen(contact.id)));
     let wait_max = contact.wait_until.map(|at| (at, Deadline::WaitMax(contact.id)));
-    widen.into_iter().chain(wait_max)
+    let hold = contact.hold_until.map(|at| (at, Deadline::Hold(contact.id)));
+    widen.into_iter().chain(wait_max).chain(hold)
 }
 
 fn remove_from<T: Ord>(sets: &mut BTreeMap<SiteId, BTreeSet<T>>, site: SiteId, item: &T) {
@@ -367,6 +433,7 @@ pub(crate) struct Comparable<'a> {
     agents: &'a BTreeMap<(TenantId, Name), AgentId>,
     queue_len: &'a BTreeMap<QueueId, u32>,
     deadlines: &'a BTreeSet<(ClusterTime, Deadline)>,
+    confirming: BTreeSet<(QueueId, BoundRequirement)>,
     classes: BTreeMap<(QueueId, BoundRequirement), &'a Class>,
     agent_classes: BTreeMap<AgentId, BTreeSet<(QueueId, BoundRequirement)>>,
     queue_agents: &'a BTreeMap<QueueId, BTreeSet<AgentId>>,
@@ -382,6 +449,11 @@ impl Index {
             agents: &self.agent_by_name,
             queue_len: &self.queue_len,
             deadlines: &self.deadlines,
+            confirming: self
+                .confirming
+                .iter()
+                .filter_map(|id| self.classes.get(id).map(key))
+                .collect(),
             classes: self.classes().map(|class| (key(class), class)).collect(),
             agent_classes: self
                 .agent_classes

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::{
     entity::{Agent, Contact, ContactState, WorkState},
+    limits::HELD_AGENTS_SKIPPED_MAX,
     state::State,
 };
 
@@ -91,13 +92,20 @@ fn offers(state: &State, found: &mut Vec<Violation>) {
     }
 }
 
-/// R10, by asking every pair. While the work list is not empty matches may be outstanding.
+/// R10, by asking every pair. While the work list is not empty matches may be outstanding. An agent
+/// who is held for an earlier contact is not free.
 fn nobody_waits_beside_an_agent(state: &State, found: &mut Vec<Violation>) {
     if state.has_work() {
         return;
     }
     for contact in state.contacts().iter().filter(|row| row.state == ContactState::Queued) {
-        let free = state.agents().iter().find(|agent| may_talk(state, contact, agent));
+        let (held, free): (Vec<&Agent>, Vec<&Agent>) = state
+            .agents()
+            .iter()
+            .filter(|agent| may_talk(state, contact, agent))
+            .partition(|agent| is_held(state, contact, agent));
+        // Behind so many who are held nobody is looked for.
+        let free = free.first().filter(|_| held.len() < HELD_AGENTS_SKIPPED_MAX);
         let detail = free.map(|agent| format!("{} waits while {} is ready", contact.id, agent.id));
         push(found, "R10", detail);
     }
@@ -124,6 +132,16 @@ pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool 
             || contact.serving == agent.site
             || !takes(contact.serving)
             || !staffed(contact.serving))
+}
+
+/// True while a contact ahead of this one is being confirmed that this agent could be offered, by the
+/// rows alone.
+pub(crate) fn is_held(state: &State, contact: &Contact, agent: &Agent) -> bool {
+    state.contacts().iter().any(|other| {
+        other.holds_agents()
+            && other.wait_key() < contact.wait_key()
+            && may_talk(state, other, agent)
+    })
 }
 
 fn indexes(state: &State, found: &mut Vec<Violation>) {
@@ -156,7 +174,7 @@ mod tests {
     #[test]
     fn planted_faults_are_found() {
         let mut center = Center::small();
-        center.run("login amy ready; device amy registered; call 100; call 100");
+        center.run("login amy ready; device amy registered; call a; call b");
         let good = center.state;
         assert_eq!(check(&good), vec![]);
         let (contact, agent, offer) = (

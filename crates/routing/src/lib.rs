@@ -26,4 +26,4 @@ mod apply;
 mod index;
 mod matching;
 
-pub use apply::CallerLeg;
+pub use apply::{AgentPhone, CallerLeg};

@@ -60,6 +60,14 @@ pub const APPLY_WORK_MAX: usize = 256;
 /// leg times the ringing and reports; the log is the backstop.
 pub const OFFER_BACKSTOP_MS: u64 = 5_000;
 
+/// For how long agents are held for a contact that is being confirmed, from the loss of its owner
+/// (`docs/adr/0008-agents-wait-for-callers-being-confirmed.md`). Peers that can be reached answer a
+/// re-INVITE within one to three round trips and RFC 3261's first retransmission (T1, 500 ms).
+pub const CONFIRM_HOLD_MS: u64 = 1_000;
+/// While agents are held: ready agents of one requirement class and site that are looked at to find
+/// one who is not. A contact that needs one further down the line waits until the hold is over.
+pub const HELD_AGENTS_SKIPPED_MAX: usize = 64;
+
 /// A caller's or called number, in bytes.
 pub const NUMBER_LEN_MAX: usize = 64;
 /// Reserved places (callers whose leg was lost by us) that are remembered.
@@ -72,6 +80,10 @@ const _: () = {
     assert!(CLASSES_MAX >= QUEUES_MAX, "each queue keeps one class alive");
     assert!(APPLY_WORK_MAX >= SITES_MAX);
     assert!(CLUSTER_TIME_JUMP_MS_MAX >= RESERVATION_MS);
+    assert!(
+        CONFIRM_HOLD_MS < OFFER_BACKSTOP_MS,
+        "no offer is longer on the way than an agent idle"
+    );
     // Effective arrivals are i64: the largest shift must fit well inside.
     assert!(PRIORITY_STEP_MS * (PRIORITY_MAX as u64) < i64::MAX as u64 / 4);
 };

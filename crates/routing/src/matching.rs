@@ -8,6 +8,15 @@
 //! The one rule behind all three, which `naive` judges by: *while some waiting contact and some
 //! available agent may be brought together, the contact that goes first (R5) is offered to its best
 //! agent.*
+//!
+//! After the loss of a node its callers are confirmed one by one. For [`CONFIRM_HOLD_MS`] they keep
+//! not only their place but also the agents: *an agent is not brought together with a contact
+//! while another one that the agent may serve is ahead of it and being confirmed*
+//! (`docs/adr/0008-agents-wait-for-callers-being-confirmed.md`). Who is held follows from the rows
+//! alone; no agent's row says it. What ends a hold ([`State::let_go`]) sweeps, because both sides
+//! may have become free.
+//!
+//! [`CONFIRM_HOLD_MS`]: crate::limits::CONFIRM_HOLD_MS
 
 use crate::{
     command::{Event, OfferEnd},
@@ -16,8 +25,8 @@ use crate::{
         WaitKey, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, OfferNumber, SiteId},
-    index::{Class, IdleKey},
-    limits::OFFER_BACKSTOP_MS,
+    index::{Class, IdleKey, Line},
+    limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
     state::State,
     time::{ClusterTime, Millis},
 };
@@ -63,12 +72,40 @@ impl State {
         made
     }
 
+    /// Ends what agents were held for: those who are free are matched anew. Takes the contact as it
+    /// was while it held them.
+    pub(crate) fn let_go(&mut self, held_for: &Contact) {
+        let anybody = |class: &Class| !class.ready.is_empty();
+        if held_for.holds_agents() && self.index.class_of(held_for).is_some_and(anybody) {
+            self.add_work(WorkItem::Rematch);
+        }
+    }
+
+    /// To be called when agents of a site may have come to work there: contacts that are kept for
+    /// that site hold nobody elsewhere any more.
+    pub(crate) fn site_is_staffed(&mut self) {
+        if self.index.is_confirming() {
+            self.add_work(WorkItem::Rematch);
+        }
+    }
+
     /// The best available agent for a waiting contact, by its queue's choice of site, then the
-    /// longest idle, then the lower id.
+    /// longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
     pub(crate) fn best_agent(&self, contact: &Contact) -> Option<AgentId> {
+        let another = |agent: AgentId| contact.left_by != Some(agent);
+        let best = self.best_agent_of(contact, another);
+        best.or_else(|| contact.left_by.and_then(|_| self.best_agent_of(contact, |_| true)))
+    }
+
+    fn best_agent_of(
+        &self,
+        contact: &Contact,
+        wanted: impl Fn(AgentId) -> bool,
+    ) -> Option<AgentId> {
         let class = self.index.class_of(contact)?;
         let queue = self.queues.get(&contact.queue)?;
-        let longest_idle = |site: SiteId| class.ready.get(&site).and_then(|set| set.first());
+        let key = contact.wait_key();
+        let longest_idle = |site| self.longest_idle(class, site, key, &wanted);
         let preferred = match queue.site_choice {
             SiteChoice::Any => None,
             SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
@@ -88,24 +125,52 @@ impl State {
             .map(|(_, agent): &IdleKey| *agent)
     }
 
-    /// The contact that goes first among those an agent may serve (R5).
+    /// The longest idle agent of a class at a site who is not held against the contact with this key.
+    fn longest_idle<'a>(
+        &self,
+        class: &'a Class,
+        site: SiteId,
+        key: WaitKey,
+        wanted: impl Fn(AgentId) -> bool,
+    ) -> Option<&'a IdleKey> {
+        let ready = class.ready.get(&site)?;
+        if !self.index.is_confirming() {
+            return ready.iter().find(|(_, agent)| wanted(*agent));
+        }
+        // Whoever holds one of them by this class holds all of them: the common case.
+        if self.first_of(class, &class.confirming, site).is_some_and(|ahead| ahead < key) {
+            return None;
+        }
+        ready
+            .iter()
+            .take(HELD_AGENTS_SKIPPED_MAX)
+            .find(|(_, agent)| wanted(*agent) && !self.is_held(*agent, site, key))
+    }
+
+    /// True while a contact that this agent of this site may serve is being confirmed ahead of the one
+    /// with this key.
+    fn is_held(&self, agent: AgentId, site: SiteId, key: WaitKey) -> bool {
+        self.index
+            .confirming_classes_of(agent)
+            .filter_map(|class| self.first_of(class, &class.confirming, site))
+            .any(|ahead| ahead < key)
+    }
+
+    /// The contact that goes first among those an agent may serve (R5); none while the agent is held
+    /// for one that is ahead of it.
     fn first_contact(&self, agent: &Agent) -> Option<ContactId> {
         self.index
             .classes_of_agent(agent.id)
-            .filter_map(|class| self.first_waiting(class, agent.site))
+            .filter_map(|class| self.first_of(class, &class.waiting, agent.site))
             .min()
+            .filter(|key| !self.is_held(agent.id, agent.site, *key))
             .map(|key| key.contact())
     }
 
-    /// The first waiting contact of a class that agents of this site may serve.
-    fn first_waiting(&self, class: &Class, site: SiteId) -> Option<WaitKey> {
+    /// The first contact in a line of a class that agents of this site may serve.
+    fn first_of(&self, class: &Class, line: &Line, site: SiteId) -> Option<WaitKey> {
         let takes = |site| self.site_takes_contacts(site);
-        let restricted = class
-            .waiting_site
-            .iter()
-            .filter(|(restricted, _)| class.may_serve(site, **restricted, takes))
-            .filter_map(|(_, set)| set.first());
-        class.waiting_any.first().into_iter().chain(restricted).min().copied()
+        line.first(|restricted| class.may_serve(site, restricted, takes))
     }
 
     fn may_be_served_at(&self, class: &Class, contact: &Contact, site: SiteId) -> bool {
@@ -121,7 +186,11 @@ impl State {
             .classes()
             .flat_map(|class| {
                 let open = class.ready.keys().filter(|site| self.site_takes_contacts(**site));
-                open.filter_map(|site| self.first_waiting(class, *site))
+                // Where nobody is free for the first, nobody is for those behind it.
+                open.filter_map(|site| {
+                    let key = self.first_of(class, &class.waiting, *site)?;
+                    self.longest_idle(class, *site, key, |_| true).map(|_| key)
+                })
             })
             .min()
             .and_then(|key| {
@@ -142,6 +211,7 @@ impl State {
         self.update_contact(contact, |row| {
             row.state = ContactState::Offered { offer: number, agent };
             row.offers = row.offers.saturating_add(1);
+            row.left_by = None;
         });
         self.update_agent(agent, |row| {
             row.work = WorkState::Offered(number);
@@ -227,3 +297,7 @@ pub(crate) enum Idle {
     /// Their phone only rang.
     GoesOn,
 }
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod hold_tests;

@@ -2,21 +2,22 @@
 //!
 //! The same commands over plain maps, without indexes, work lists or budgets: after each change one
 //! rule is applied until it applies no more (*the waiting contact that goes first, among those that
-//! some available agent may take, is offered to its best agent*). It must agree with
+//! some available agent may take, is offered to its best agent*; nobody takes a contact past one that
+//! is being confirmed and that they could take). It must agree with
 //! [`crate::state::State`] on every history; the property tests here and the simulation in `chaos`
 //! compare the two. Configuration is copied from the state under test; every decision is made anew.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    CallerLeg,
+    AgentPhone, CallerLeg,
     command::{Command, Readiness},
     entity::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, LogoutAfter,
         NotReadyReason, Queue, Site, SiteChoice, SiteState, WorkState,
     },
-    ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
-    limits::{OFFER_BACKSTOP_MS, RESERVATION_MS},
+    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId},
+    limits::{CONFIRM_HOLD_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
     state::State,
@@ -133,6 +134,8 @@ impl Judge {
                         serving: ingress,
                         widen_at: None,
                         wait_until: None,
+                        hold_until: None,
+                        left_by: None,
                         caller: enqueue.caller.clone(),
                         called: enqueue.called.clone(),
                         state: ContactState::Queued,
@@ -178,6 +181,7 @@ impl Judge {
             && contact.state == ContactState::Queued
         {
             contact.state = ContactState::Unconfirmed;
+            contact.hold_until = Some(ClusterTime(self.now.0 + CONFIRM_HOLD_MS));
         }
         self.settle();
     }
@@ -188,6 +192,7 @@ impl Judge {
             && contact.state == ContactState::Unconfirmed
         {
             contact.state = ContactState::Queued;
+            contact.hold_until = None;
         }
         self.settle();
     }
@@ -204,18 +209,27 @@ impl Judge {
     }
 
     /// Follows [`State::requeue`].
-    pub fn requeue(&mut self, id: ContactId, caller: CallerLeg) {
+    pub fn requeue(&mut self, id: ContactId, caller: CallerLeg, phone: AgentPhone) {
         if let Some(contact) = self.contacts.get_mut(&id)
             && let ContactState::Connected { agent, .. } = contact.state
         {
-            contact.state = match caller {
-                CallerLeg::Held => ContactState::Queued,
-                CallerLeg::InDoubt => ContactState::Unconfirmed,
-            };
+            contact.state = ContactState::Queued;
+            if caller == CallerLeg::InDoubt {
+                contact.state = ContactState::Unconfirmed;
+                contact.hold_until = Some(ClusterTime(self.now.0 + CONFIRM_HOLD_MS));
+            }
             contact.last_offer = None;
-            let wait_max = self.queues[&contact.queue].wait_max.0;
+            let queue = &self.queues[&contact.queue];
+            let (wait_max, wrap_up) = (queue.wait_max.0, queue.wrap_up.0);
             contact.wait_until = (wait_max > 0).then_some(ClusterTime(self.now.0 + wait_max));
-            self.free(agent, Some(WorkState::NotReady(NotReadyReason::DeviceFailed)));
+            let then = match phone {
+                AgentPhone::Failed => Some(WorkState::NotReady(NotReadyReason::DeviceFailed)),
+                AgentPhone::Answers => {
+                    contact.left_by = Some(agent);
+                    (wrap_up > 0).then_some(WorkState::WrapUp(ClusterTime(self.now.0 + wrap_up)))
+                }
+            };
+            self.free(agent, then);
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.idle_since = self.now;
             }
@@ -235,6 +249,7 @@ impl Judge {
             if let Some(row) = self.contacts.get_mut(&contact) {
                 row.state = ContactState::Offered { offer: number, agent };
                 row.offers += 1;
+                row.left_by = None;
             }
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.work = WorkState::Offered(number);
@@ -246,11 +261,18 @@ impl Judge {
     fn next_match(&self) -> Option<(ContactId, AgentId)> {
         let mut waiting: Vec<&Contact> =
             self.contacts.values().filter(|c| c.state == ContactState::Queued).collect();
-        waiting.sort_by_key(|c| (c.effective_arrival_ms, c.arrival, c.id.ordinal));
+        waiting.sort_by_key(|c| order(c));
         for contact in waiting {
-            let mut able: Vec<&Agent> =
-                self.agents.values().filter(|agent| self.may_talk(contact, agent)).collect();
+            let mut able: Vec<&Agent> = self
+                .agents
+                .values()
+                .filter(|agent| self.may_talk(contact, agent))
+                .filter(|agent| !self.is_held(contact, agent))
+                .collect();
             able.sort_by_key(|agent| (agent.idle_since, agent.id));
+            if able.len() > 1 {
+                able.retain(|agent| contact.left_by != Some(agent.id));
+            }
             let prefers_site = self.queues[&contact.queue].site_choice != SiteChoice::Any;
             let preferred = able.iter().find(|agent| agent.site == contact.serving);
             let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
@@ -259,6 +281,16 @@ impl Judge {
             }
         }
         None
+    }
+
+    /// True while somebody ahead of this contact is being confirmed whom the agent could take.
+    fn is_held(&self, contact: &Contact, agent: &Agent) -> bool {
+        self.contacts.values().any(|other| {
+            other.state == ContactState::Unconfirmed
+                && other.hold_until.is_some()
+                && order(other) < order(contact)
+                && self.may_talk(other, agent)
+        })
     }
 
     fn may_talk(&self, contact: &Contact, agent: &Agent) -> bool {
@@ -482,7 +514,7 @@ impl Judge {
     }
 
     /// Deadlines one by one in the order of their times; at equal times offers, wrap-ups,
-    /// widenings, longest waits, reservations, each by id.
+    /// widenings, longest waits, holds, reservations, each by id.
     fn expire(&mut self) {
         loop {
             let mut due: Vec<(ClusterTime, u8, u64, Due)> = Vec::new();
@@ -498,6 +530,7 @@ impl Judge {
                 let ordinal = contact.id.ordinal.0;
                 due.extend(contact.widen_at.map(|at| (at, 2, ordinal, Due::Widen(contact.id))));
                 due.extend(contact.wait_until.map(|at| (at, 3, ordinal, Due::Wait(contact.id))));
+                due.extend(contact.hold_until.map(|at| (at, 4, ordinal, Due::Hold(contact.id))));
             }
             due.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
             let Some((_, _, _, what)) = due.into_iter().find(|(at, ..)| *at <= self.now) else {
@@ -524,6 +557,11 @@ impl Judge {
                     }
                     _ => self.end(contact, EndReason::WaitedTooLong),
                 },
+                Due::Hold(contact) => {
+                    if let Some(row) = self.contacts.get_mut(&contact) {
+                        row.hold_until = None;
+                    }
+                }
             }
             self.settle();
         }
@@ -537,6 +575,12 @@ enum Due {
     WrapUp(AgentId),
     Widen(ContactId),
     Wait(ContactId),
+    Hold(ContactId),
+}
+
+/// Who goes first (R5).
+fn order(contact: &Contact) -> (i64, ClusterTime, Ordinal) {
+    (contact.effective_arrival_ms, contact.arrival, contact.id.ordinal)
 }
 
 fn follow_row(contact: &mut Contact, queue: &Queue) {

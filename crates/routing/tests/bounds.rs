@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use tandem_routing::{
-    command::{AgentSpec, Command, Enqueue, Event, NumberSpec, QueueSpec, Rejection, Reply},
-    entity::{EndReason, SiteState},
+    command::{
+        AgentSpec, Command, Enqueue, Event, NumberSpec, QueueSpec, Readiness, Rejection, Reply,
+    },
+    entity::{DeviceState, EndReason, SiteState},
     ids::{GroupId, TenantId},
     invariants,
-    limits::{APPLY_WORK_MAX, CLASSES_PER_AGENT_MAX},
+    limits::{APPLY_WORK_MAX, CLASSES_PER_AGENT_MAX, CONFIRM_HOLD_MS, HELD_AGENTS_SKIPPED_MAX},
     name::{CallerNumber, Name},
     state::State,
     time::{ClusterTime, Millis},
@@ -141,6 +143,77 @@ fn deadlines_and_work_share_the_steps() {
     assert!(state.has_work());
     assert_eq!(moved(&entry(&mut state, 1_000, &[Command::ContinueWork])), 10);
     assert!(!state.has_work());
+    assert_eq!(invariants::check(&state), vec![]);
+}
+
+fn ready(state: &mut State, agent: &str) {
+    let (tenant, agent) = (TENANT, name(agent));
+    let id = state.agent_named(tenant, &agent).unwrap().id;
+    state.set_device(id, DeviceState::Registered, &mut Vec::new());
+    one(state, &Command::LogIn { tenant, agent, as_state: Readiness::Ready }).unwrap();
+}
+
+// Goal: a contact finds the agent who is not held past so many who are, and no further (pair at the
+// edge); the end of the hold brings everybody together.
+#[test]
+fn so_many_held_agents_are_skipped() {
+    for (held, found) in [(HELD_AGENTS_SKIPPED_MAX - 1, true), (HELD_AGENTS_SKIPPED_MAX, false)] {
+        let mut state = center();
+        one(&mut state, &number("wanted", "x")).unwrap();
+        let reply = one(&mut state, &call("wanted")).unwrap();
+        let Reply::Enqueued { contact, .. } = reply else { panic!("{reply:?}") };
+        state.unconfirm(contact, &mut Vec::new());
+        for n in 0..held {
+            one(&mut state, &agent(&format!("x{n}"), &["x"])).unwrap();
+            ready(&mut state, &format!("x{n}"));
+        }
+        state.begin_entry(ClusterTime(1));
+        one(&mut state, &agent("amy", &[])).unwrap();
+        ready(&mut state, "amy");
+        one(&mut state, &call("100")).unwrap();
+        assert_eq!(state.offers().len(), usize::from(found), "{held}");
+        assert_eq!(invariants::check(&state), vec![]);
+        entry(&mut state, CONFIRM_HOLD_MS, &[Command::ExpireDue]);
+        assert_eq!(state.offers().len(), 1, "{held}");
+        assert_eq!(invariants::check(&state), vec![]);
+    }
+}
+
+// Goal: the holds of a large loss end in as many entries as their number needs, and whoever waited
+// behind them is matched then.
+#[test]
+fn many_holds_end_in_steps() {
+    let waiting = APPLY_WORK_MAX + 2;
+    let mut state = center();
+    let mut lost = Vec::new();
+    for _ in 0..waiting {
+        let reply = one(&mut state, &call("100")).unwrap();
+        let Reply::Enqueued { contact, .. } = reply else { panic!("{reply:?}") };
+        lost.push(contact);
+    }
+    lost.into_iter().for_each(|contact| state.unconfirm(contact, &mut Vec::new()));
+    state.begin_entry(ClusterTime(10));
+    one(&mut state, &agent("amy", &[])).unwrap();
+    ready(&mut state, "amy");
+    one(&mut state, &call("100")).unwrap();
+    // No longest wait: it would end at the same moment as the holds.
+    let long = QueueSpec { length_max: 10_000, ..QueueSpec::named(name("sales")) };
+    one(&mut state, &Command::PutQueue { tenant: TENANT, queue: long }).unwrap();
+    while state.has_work() {
+        entry(&mut state, 10, &[Command::ContinueWork]);
+    }
+    let holding = |state: &State| state.contacts().iter().filter(|row| row.holds_agents()).count();
+    entry(&mut state, CONFIRM_HOLD_MS, &[Command::ExpireDue]);
+    assert!((1..waiting).contains(&holding(&state)), "{}", holding(&state));
+    assert!(state.offers().is_empty(), "somebody ahead is still being confirmed");
+    let mut entries = 1;
+    while holding(&state) > 0 || state.has_work() {
+        assert!(state.has_work() || state.next_deadline() <= Some(state.now()), "it is announced");
+        entry(&mut state, CONFIRM_HOLD_MS, &[Command::ExpireDue, Command::ContinueWork]);
+        entries += 1;
+        assert!(entries <= 4, "each entry does its share");
+    }
+    assert_eq!(state.offers().len(), 1);
     assert_eq!(invariants::check(&state), vec![]);
 }
 

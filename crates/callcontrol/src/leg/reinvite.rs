@@ -326,16 +326,20 @@ impl Core {
     /// The peer answered whether the call still stands, or did not (`None`).
     pub(crate) fn audit_answered(&mut self, now: Now, leg: &mut Leg, status: Option<StatusCode>) {
         let Some(audit) = leg.sip.audit.take() else { return };
-        let gone = match status.map(Settled::by) {
-            Some(settled) => settled == Settled::Gone,
+        let end = match status.map(Settled::by) {
+            Some(Settled::Gone) => Some(LegEnd::PeerGone),
+            Some(_) => None,
             // Unless the question, or its copies, were held back here.
             None => {
                 let asked = self.acting_since.is_some_and(|since| since <= audit.asked);
-                asked && self.may_act(now) && leg.takeover.is_none()
+                let silent = asked && self.may_act(now) && leg.takeover.is_none();
+                silent.then_some(LegEnd::PeerSilent)
             }
         };
-        if gone && leg.is_established() {
-            self.ended(leg, LegEnd::PeerGone);
+        if let Some(how) = end
+            && leg.is_established()
+        {
+            self.ended(leg, how);
         }
         // Any other answer comes from somebody who knows the dialog; the timer asks again.
     }

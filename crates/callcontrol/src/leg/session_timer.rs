@@ -25,7 +25,7 @@ impl Core {
             TimerDue::Refresh(at) if at <= now.instant => {
                 let ends = timer.ends(leg.sip.refreshed);
                 if ends <= now.instant {
-                    return self.hang_up(now, leg, LegEnd::PeerGone);
+                    return self.hang_up(now, leg, LegEnd::PeerSilent);
                 }
                 self.set_timer(leg.id, TimerKind::Session, ends);
                 // A takeover's re-INVITE is a refresh too.
@@ -33,7 +33,9 @@ impl Core {
                     self.reinvite(now, leg, Why::Refresh);
                 }
             }
-            TimerDue::EndCall(at) if at <= now.instant => self.hang_up(now, leg, LegEnd::PeerGone),
+            TimerDue::EndCall(at) if at <= now.instant => {
+                self.hang_up(now, leg, LegEnd::PeerSilent)
+            }
             TimerDue::Refresh(_) | TimerDue::EndCall(_) => self.start_session_timer(leg),
         }
     }

@@ -37,7 +37,7 @@ impl Core {
                 self.cancel_foreign(now, leg);
             }
             Some(LegPhase::Ending { from: EndingFrom::Active, .. }) => self.reconcile(now, leg),
-            _ if leg.sip.dialog.is_none() => self.ended(leg, LegEnd::PeerGone),
+            _ if leg.sip.dialog.is_none() => self.ended(leg, LegEnd::PeerSilent),
             _ => {
                 let (step, tries, turn) = (TakeoverStep::Media, 0, None);
                 leg.takeover = Some(Takeover { began: now.instant, step, tries, turn });
@@ -199,7 +199,7 @@ impl Core {
             }
             Settled::Glare | Settled::Unknown if waited >= patience => {
                 self.note(Note::TakeoverLost { leg: leg.id, status });
-                self.hang_up(now, leg, LegEnd::PeerGone);
+                self.hang_up(now, leg, LegEnd::PeerSilent);
             }
             Settled::Glare => {
                 self.note(Note::TakeoverAgain { leg: leg.id, status });

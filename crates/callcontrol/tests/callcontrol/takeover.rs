@@ -2,6 +2,7 @@
 
 use tandem_callcontrol::{io::Note, limits::TAKEOVERS_PER_PEER_MAX};
 use tandem_cluster::{ids::NodeId, leg::Control};
+use tandem_routing::entity::{NotReadyReason, WorkState};
 
 use crate::world::{
     World,
@@ -458,6 +459,30 @@ fn a_hang_up_while_the_node_is_dead() {
     world.ua("carol").hang_up();
     world.expect(5_000, "the call is over", |w| w.legs() == 0);
     assert!(world.see("amy").call().ended_by_peer);
+    all_over(&mut world);
+}
+
+// Goal: an agent whose phone answers that it knows no such call keeps working, and being the only one
+// gets the caller again; one whose phone is silent does not, although the caller stays in the queue.
+#[test]
+fn an_agent_who_hung_up_unheard() {
+    let mut world = talking(18);
+    world.crash_node(2, true);
+    world.ua("amy").hang_up();
+    world.expect(10_000, "amy has the caller again", |w| w.see("amy").calls.len() == 2);
+    world.expect(5_000, "they talk again", |w| w.connected() == 1 && w.see("amy").is_up());
+    world.ua("carol").hang_up();
+    all_over(&mut world);
+
+    let mut world = talking(19);
+    world.ua("amy").alive = false;
+    world.crash_node(2, true);
+    world.expect(2_000_000, "the leg is given up", |w| w.connected() == 0);
+    let amy = world.agent_id("amy");
+    let work = world.log.machine.queue().agents().get(&amy).unwrap().work.clone();
+    assert_eq!(work, WorkState::NotReady(NotReadyReason::DeviceFailed));
+    assert_eq!(world.legs(), 1, "the caller waits");
+    world.ua("carol").hang_up();
     all_over(&mut world);
 }
 

@@ -2,7 +2,7 @@
 //! in the queue.
 
 use tandem_routing::{
-    CallerLeg,
+    AgentPhone, CallerLeg,
     command::{Command as QueueCommand, DeclineCause, Enqueue, Event, OfferEnd},
     entity::{Contact, ContactState, DeviceState, EndReason},
     time::Millis,
@@ -236,14 +236,15 @@ impl Machine {
         let reason = match (how, row.is_waiting()) {
             (LegEnd::PeerHungUp, true) => EndReason::Abandoned,
             (LegEnd::PeerHungUp, false) => EndReason::CallerHungUp,
-            (LegEnd::PeerGone, _) => EndReason::LegLost,
+            (LegEnd::PeerGone | LegEnd::PeerSilent, _) => EndReason::LegLost,
             (LegEnd::Done | LegEnd::Failed, _) => EndReason::Failed,
         };
         self.end_contact(contact, reason, events);
     }
 
     /// An agent who hangs up ends the contact; an agent whose leg was lost gives the caller back
-    /// to the queue.
+    /// to the queue. One who hung up while nobody heard it (the phone knows no such call) is not to
+    /// blame, and neither is their phone.
     fn agent_gone(
         &mut self,
         contact: ContactId,
@@ -261,11 +262,16 @@ impl Machine {
             LegEnd::PeerHungUp | LegEnd::Done => {
                 self.end_contact(contact, EndReason::AgentHungUp, events);
             }
-            LegEnd::PeerGone | LegEnd::Failed => {
-                let caller = self.caller_leg(contact);
-                self.queue.requeue(contact, caller, events);
+            LegEnd::PeerGone => self.requeue(contact, AgentPhone::Answers, events),
+            LegEnd::PeerSilent | LegEnd::Failed => {
+                self.requeue(contact, AgentPhone::Failed, events);
             }
         }
+    }
+
+    fn requeue(&mut self, contact: ContactId, phone: AgentPhone, events: &mut Vec<Event>) {
+        let caller = self.caller_leg(contact);
+        self.queue.requeue(contact, caller, phone, events);
     }
 
     fn caller_leg(&self, contact: ContactId) -> CallerLeg {

@@ -20,6 +20,9 @@ impl State {
         let (id, engaged) = (agent.id, agent.is_engaged());
         let now = self.counters.now;
         let already = agent.login != LoginState::LoggedOut;
+        if !already {
+            self.site_is_staffed();
+        }
         self.update_agent(id, |row| {
             row.logout_after = LogoutAfter::No;
             if !already {

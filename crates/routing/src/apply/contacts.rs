@@ -8,7 +8,10 @@ use crate::{
         Reservation, SiteChoice, SiteState, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
-    limits::{CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONTACTS_MAX, RESERVATION_MS, RESERVATIONS_MAX},
+    limits::{
+        CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONFIRM_HOLD_MS, CONTACTS_MAX, RESERVATION_MS,
+        RESERVATIONS_MAX,
+    },
     matching::Idle,
     requirement::BoundRequirement,
     state::State,
@@ -82,6 +85,8 @@ impl State {
             serving: ingress,
             widen_at: None,
             wait_until: None,
+            hold_until: None,
+            left_by: None,
             caller: enqueue.caller.clone(),
             called: enqueue.called.clone(),
             state: ContactState::Queued,
@@ -215,6 +220,9 @@ impl State {
                 Some(agent)
             }
         };
+        if let Some(contact) = self.contacts.get(&id).cloned() {
+            self.let_go(&contact);
+        }
         if let Some(contact) = self.remove_contact(id) {
             if reason == EndReason::LegLost {
                 self.reserve_place(&contact);
@@ -247,8 +255,9 @@ impl State {
     // --- loss of owners: called by the composition in crates/cluster ------------------------------
 
     /// The owner of a contact's caller leg was lost: a waiting contact keeps its place and is not
-    /// offered until it is confirmed; an offer of it is withdrawn without blame. A conversation
-    /// goes on.
+    /// offered until it is confirmed; an offer of it is withdrawn without blame. Agents who could serve
+    /// it are held for it for [`CONFIRM_HOLD_MS`]; a contact that is unconfirmed already holds nobody
+    /// for longer. A conversation goes on.
     pub fn unconfirm(&mut self, id: ContactId, events: &mut Vec<Event>) {
         let Some(contact) = self.contacts.get(&id) else { return };
         let freed = match contact.state {
@@ -259,7 +268,11 @@ impl State {
             }
             ContactState::Unconfirmed | ContactState::Connected { .. } => return,
         };
-        self.update_contact(id, |row| row.state = ContactState::Unconfirmed);
+        let hold_until = self.counters.now + Millis(CONFIRM_HOLD_MS);
+        self.update_contact(id, |row| {
+            row.state = ContactState::Unconfirmed;
+            row.hold_until = Some(hold_until);
+        });
         events.push(Event::ContactUnconfirmed(id));
         if let Some(agent) = freed {
             self.match_agent(agent, events);
@@ -269,11 +282,19 @@ impl State {
 
     /// The caller's leg answered its new owner, or media flows: the contact may be offered again.
     pub fn confirm(&mut self, id: ContactId, events: &mut Vec<Event>) {
-        if self.contacts.get(&id).is_some_and(|row| row.state == ContactState::Unconfirmed) {
-            self.update_contact(id, |row| row.state = ContactState::Queued);
-            events.push(Event::ContactConfirmed(id));
-            self.match_contact(id, events);
+        let Some(unconfirmed) = self.contacts.get(&id).cloned() else { return };
+        if unconfirmed.state != ContactState::Unconfirmed {
+            return;
         }
+        self.update_contact(id, |row| {
+            row.state = ContactState::Queued;
+            row.hold_until = None;
+        });
+        events.push(Event::ContactConfirmed(id));
+        // It may be behind another one that is being confirmed, and others behind it.
+        self.let_go(&unconfirmed);
+        self.match_contact(id, events);
+        self.run_work(events);
     }
 
     /// The node that made an agent's phone ring was lost: the offer ends without blame, the phone
@@ -292,26 +313,46 @@ impl State {
     }
 
     /// The leg of the agent who talked with a contact is lost for good: the caller goes back to
-    /// their place in the line (R11), and the agent is not ready because their device failed. A
-    /// caller whose own leg is in doubt is not offered until it is confirmed.
-    pub fn requeue(&mut self, id: ContactId, caller: CallerLeg, events: &mut Vec<Event>) {
+    /// their place in the line (R11). A caller whose own leg is in doubt is not offered until it is
+    /// confirmed. An agent whose phone does not answer is not ready because their device failed; one
+    /// whose phone says that the call is over has after-contact work as after any contact, and gets
+    /// this caller again only if nobody else is free.
+    pub fn requeue(
+        &mut self,
+        id: ContactId,
+        caller: CallerLeg,
+        phone: AgentPhone,
+        events: &mut Vec<Event>,
+    ) {
         let Some(contact) = self.contacts.get(&id) else { return };
         let ContactState::Connected { agent, .. } = contact.state else { return };
         let now = self.counters.now;
-        let then = WorkState::NotReady(NotReadyReason::DeviceFailed);
-        let wait_max = self.queues.get(&contact.queue).map_or(Millis(0), |queue| queue.wait_max);
+        let queue = self.queues.get(&contact.queue);
+        let wait_max = queue.map_or(Millis(0), |queue| queue.wait_max);
+        let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
+        let then = match phone {
+            AgentPhone::Answers => (wrap_up.0 > 0).then(|| WorkState::WrapUp(now + wrap_up)),
+            AgentPhone::Failed => Some(WorkState::NotReady(NotReadyReason::DeviceFailed)),
+        };
         self.update_contact(id, |row| {
-            row.state = match caller {
-                CallerLeg::Held => ContactState::Queued,
-                CallerLeg::InDoubt => ContactState::Unconfirmed,
+            (row.state, row.hold_until) = match caller {
+                CallerLeg::Held => (ContactState::Queued, None),
+                CallerLeg::InDoubt => {
+                    (ContactState::Unconfirmed, Some(now + Millis(CONFIRM_HOLD_MS)))
+                }
             };
             row.last_offer = None;
+            row.left_by = (phone == AgentPhone::Answers).then_some(agent);
             // The conversation was not waiting.
             row.wait_until = (wait_max.0 > 0).then(|| now + wait_max);
         });
-        self.free_agent(agent, now, Some(then), Idle::BeginsNow);
+        self.free_agent(agent, now, then, Idle::BeginsNow);
         events.push(Event::ContactRequeued { contact: id, agent });
         events.push(Event::AgentChanged(agent));
+        if self.agents.get(&agent).is_some_and(|row| self.is_available(row)) {
+            // Both are free: somebody may be ahead of the caller.
+            self.add_work(WorkItem::Rematch);
+        }
         self.match_contact(id, events);
         self.run_work(events);
     }
@@ -324,6 +365,15 @@ pub enum CallerLeg {
     Held,
     /// It was taken over and has not answered yet.
     InDoubt,
+}
+
+/// What an agent's phone shows after it lost a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentPhone {
+    /// It answered that it knows no such call: the agent hung up unheard.
+    Answers,
+    /// It does not answer, or signalling or media failed.
+    Failed,
 }
 
 /// Until when a contact is kept for its preferred site.

@@ -7,7 +7,7 @@ mod config;
 mod contacts;
 mod work;
 
-pub use contacts::CallerLeg;
+pub use contacts::{AgentPhone, CallerLeg};
 
 use crate::{
     command::{Command, Event, Rejection, Reply, Unfinished},

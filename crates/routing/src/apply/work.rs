@@ -39,6 +39,7 @@ impl State {
                 self.match_contact(*contact, events);
             }
             Deadline::WaitMax(contact) => self.waited_too_long(*contact, events),
+            Deadline::Hold(contact) => self.end_hold(*contact),
             Deadline::Reservation(queue, caller) => {
                 self.remove_reservation(&(*queue, caller.clone()));
             }
@@ -56,6 +57,13 @@ impl State {
         });
         events.push(Event::AgentChanged(id));
         self.match_agent(id, events);
+    }
+
+    /// It took too long to confirm this contact: it keeps its place, and nobody else waits for it.
+    fn end_hold(&mut self, id: ContactId) {
+        let Some(held_for) = self.contacts.get(&id).cloned() else { return };
+        self.update_contact(id, |row| row.hold_until = None);
+        self.let_go(&held_for);
     }
 
     fn waited_too_long(&mut self, id: ContactId, events: &mut Vec<Event>) {
