@@ -21,8 +21,8 @@ use tonic::transport::Server;
 use crate::{
     api::Api,
     cluster::{
-        life, member::Membership, network::MESSAGE_BYTES_MAX, peer_service::PeerService,
-        peers::Peers, server::RaftService,
+        awake::Moment, life, member::Membership, network::MESSAGE_BYTES_MAX,
+        peer_service::PeerService, peers::Peers, server::RaftService,
     },
     config::{self, Config, DigestAlgorithm, SipConfig, TrunkIdentity},
     edge::{Driver, Sockets},
@@ -200,8 +200,7 @@ async fn keep_health(membership: Arc<Membership>, health: tonic_health::server::
     let mut before = ServingStatus::NotServing;
     loop {
         looks.tick().await;
-        let holds =
-            core.lease.current().is_some_and(|lease| lease.is_valid(std::time::Instant::now()));
+        let holds = core.lease.current().is_some_and(|lease| lease.is_valid(Moment::now()));
         let now = if holds { ServingStatus::Serving } else { ServingStatus::NotServing };
         if std::mem::discriminant(&now) != std::mem::discriminant(&before) {
             health.set_service_status("", now).await;

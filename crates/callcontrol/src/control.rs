@@ -113,6 +113,7 @@ impl CallControl {
             },
             Input::Life(grant) => self.new_life(now, grant),
             Input::Lease { epoch, until } => self.core.renewed(now, epoch, until),
+            Input::Slept => self.core.slept(now),
             Input::Site(state) => self.core.site = state,
             Input::Timeout => self.time_passed(now),
         }

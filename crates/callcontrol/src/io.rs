@@ -114,6 +114,9 @@ pub enum Input {
         /// Until when.
         until: Instant,
     },
+    /// The machine slept (suspended, or paused by its host) and woke up: no lease that was granted
+    /// before counts any more, although `Now::instant` may not show the time that passed.
+    Slept,
     /// What this node's site does now.
     Site(SiteState),
     /// Time has passed.

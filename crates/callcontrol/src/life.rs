@@ -72,6 +72,12 @@ impl Core {
         }
     }
 
+    /// The machine slept: what was granted before counts for nothing now.
+    pub(crate) fn slept(&mut self, now: Now) {
+        self.lease = None;
+        self.judge_lease(now);
+    }
+
     /// Opens or holds the gate: a node whose lease has run out originates nothing.
     pub(crate) fn judge_lease(&mut self, now: Now) {
         let wanted = if self.may_act(now) { Gate::Open } else { Gate::Held };

@@ -6,25 +6,27 @@
 //! whoever sends SIP asks [`Lease::is_valid`] first, every time, and resources refuse lower epochs
 //! besides.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem_cluster::ids::Epoch;
 use tokio::sync::watch;
+
+use super::awake::Moment;
 
 /// What a node knows of its own lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Whose life.
     pub epoch: Epoch,
-    /// Valid until then.
-    pub until: Instant,
+    /// Valid until then, if the machine does not sleep.
+    pub until: Moment,
 }
 
 impl Lease {
     /// True while the node may act.
     #[must_use]
-    pub fn is_valid(&self, now: Instant) -> bool {
-        now < self.until
+    pub fn is_valid(&self, now: Moment) -> bool {
+        now.instant < self.until.instant && !now.has_slept_since(self.until)
     }
 }
 
@@ -54,11 +56,11 @@ impl LeaseWatch {
     }
 
     /// A request sent at `sent` was granted: the lease of this life runs from then.
-    pub fn renewed(&self, epoch: Epoch, sent: Instant, length: Duration) {
-        let renewed = Lease { epoch, until: sent + length };
+    pub fn renewed(&self, epoch: Epoch, sent: Moment, length: Duration) {
+        let until = Moment { instant: sent.instant + length, slept: sent.slept };
+        let renewed = Lease { epoch, until };
         self.lease.send_if_modified(|lease| {
-            let newer =
-                lease.is_none_or(|lease| (lease.epoch, lease.until) < (epoch, renewed.until));
+            let newer = lease.is_none_or(|lease| order(&lease) < order(&renewed));
             if newer {
                 *lease = Some(renewed);
             }
@@ -72,8 +74,15 @@ impl LeaseWatch {
     }
 }
 
+/// A later life's lease, one sent after a sleep, and one that runs longer replace the others.
+fn order(lease: &Lease) -> (Epoch, Duration, std::time::Instant) {
+    (lease.epoch, lease.until.slept, lease.until.instant)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     // Goal: a lease runs from the sending, never goes back by a late answer, and a new life's
@@ -82,7 +91,8 @@ mod tests {
     fn leases_run_from_their_sending() {
         let (watch, start, length) =
             (LeaseWatch::default(), Instant::now(), Duration::from_millis(1_000));
-        let at = |ms| start + Duration::from_millis(ms);
+        let slept = Duration::from_secs(5);
+        let at = |ms| Moment { instant: start + Duration::from_millis(ms), slept };
         assert_eq!(watch.current(), None);
         watch.renewed(Epoch(1), at(500), length);
         watch.renewed(Epoch(1), at(100), length);
@@ -93,6 +103,10 @@ mod tests {
         assert_eq!(watch.current(), Some(Lease { epoch: Epoch(2), until: at(1_300) }));
         watch.renewed(Epoch(1), at(900), length);
         assert_eq!(watch.current().expect("renewed").epoch, Epoch(2));
+        let woken = Moment { slept: slept + Duration::from_secs(60), ..at(400) };
+        assert!(!watch.current().expect("renewed").is_valid(woken), "the machine slept");
+        watch.renewed(Epoch(2), woken, length);
+        assert!(watch.current().expect("renewed").is_valid(woken), "asked again since");
         watch.ended();
         assert_eq!(watch.current(), None);
     }

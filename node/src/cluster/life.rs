@@ -1,10 +1,7 @@
 //! The life of this process in the log: registration, renewal of the lease, and beginning anew
 //! after it was taken for dead.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tandem_cluster::{
     command::{Command, RegisterNode, Rejection, Reply},
@@ -16,7 +13,7 @@ use tandem_cluster::{
 use tandem_proto::cluster::v1::LeaseRequest;
 use tokio::sync::watch;
 
-use super::core::Core;
+use super::{awake::Moment, core::Core};
 use crate::{config::Config, exit::Exit};
 
 /// Leg ids that a life begins with.
@@ -194,7 +191,7 @@ enum Renewal {
 }
 
 async fn renew(core: &Core, epoch: Epoch, length: Duration) -> Renewal {
-    let sent = Instant::now();
+    let sent = Moment::now();
     let asked = tokio::time::timeout(length, ask(core, epoch)).await;
     match asked {
         Ok(Renewal::Granted) => {

@@ -6,6 +6,7 @@
 //!
 //! What a command means is in `crates/cluster`; how entries reach the disk, in `raft-store`.
 
+pub mod awake;
 pub mod batcher;
 pub mod clock;
 mod codec;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{INBOX_MAX, Inbox, Sockets, notes, relays::Relays};
 use crate::cluster::{
+    awake::Moment,
     core::Core,
     life::{self, LEG_IDS},
     observer::ChangedLegs,
@@ -47,6 +48,8 @@ pub struct Driver {
     /// Legs of this life that call control was told about.
     told: BTreeSet<LegId>,
     site_state: Option<SiteState>,
+    /// When call control was last given something.
+    last_turn: Moment,
 }
 
 impl Driver {
@@ -72,6 +75,7 @@ impl Driver {
             life: None,
             told: BTreeSet::new(),
             site_state: None,
+            last_turn: Moment::now(),
         }
     }
 
@@ -119,7 +123,24 @@ impl Driver {
         }
     }
 
+    /// Call control counts by `Instant`, which stands still while the machine sleeps: after a sleep
+    /// its lease is over until the quorum is heard again.
+    fn notice_sleep(&mut self) {
+        let now = Moment::now();
+        if now.has_slept_since(self.last_turn) {
+            tracing::warn!(slept = ?(now.slept - self.last_turn.slept), "this machine slept");
+            self.control.handle(self.now(), Input::Slept);
+            // A lease that was asked for since it woke up counts.
+            if let Some(lease) = self.core.lease.current().filter(|lease| lease.is_valid(now)) {
+                let until = lease.until.instant;
+                self.control.handle(self.now(), Input::Lease { epoch: lease.epoch, until });
+            }
+        }
+        self.last_turn = now;
+    }
+
     fn feed(&mut self, input: Input) {
+        self.notice_sleep();
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.control.handle(self.now(), input);
@@ -146,8 +167,8 @@ impl Driver {
     }
 
     fn lease_renewed(&mut self) {
-        if let Some(lease) = self.core.lease.current() {
-            self.feed(Input::Lease { epoch: lease.epoch, until: lease.until });
+        if let Some(lease) = self.core.lease.current().filter(|it| it.is_valid(Moment::now())) {
+            self.feed(Input::Lease { epoch: lease.epoch, until: lease.until.instant });
         }
     }
 

@@ -1,5 +1,7 @@
 //! Without a quorum: facts are answered at once and told later, each once; decisions wait.
 
+use tandem_callcontrol::io::Note;
+
 use crate::world::{
     World,
     center::NUMBER,
@@ -23,6 +25,27 @@ fn over(world: &mut World) {
     world.ua("amy").hang_up();
     world.run(200_000);
     assert_at_rest(world);
+}
+
+// Goal: a node whose machine slept holds everything back, although its lease seems to run on, until the
+// quorum is heard again.
+#[test]
+fn a_lease_from_before_a_sleep_is_worth_nothing() {
+    let mut world = talking(7);
+    let gate = |w: &World, wanted: fn(&Note) -> bool| w.noted(2, wanted);
+    let (held, released) = (
+        gate(&world, |note| matches!(note, Note::Held)),
+        gate(&world, |note| matches!(note, Note::Released)),
+    );
+    world.sleep_node(2);
+    world.expect(50, "everything is held back", |w| {
+        w.noted(2, |note| matches!(note, Note::Held)) == held + 1
+    });
+    world.expect(2_000, "the lease is renewed", |w| {
+        w.noted(2, |note| matches!(note, Note::Released)) == released + 1
+    });
+    assert_talks(&world);
+    over(&mut world);
 }
 
 // Goal: a hang-up without a quorum is answered at once; the other side hears of it when commits go

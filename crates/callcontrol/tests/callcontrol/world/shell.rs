@@ -40,6 +40,11 @@ impl World {
         self.at(ms, Ev::Thaw { node, process: number });
     }
 
+    /// A node's machine slept and woke up; its `Instant` does not show it.
+    pub fn sleep_node(&mut self, node: u64) {
+        self.feed(node, Input::Slept);
+    }
+
     pub(super) fn thaw(&mut self, node: u64, process: u64) {
         let first = self.chance.per_mille(500);
         let running = self.nodes.get_mut(&node).unwrap().process.as_mut();
