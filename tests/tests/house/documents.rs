@@ -286,10 +286,9 @@ fn documents_are_listed() {
     while let Some(page) = open.pop() {
         for target in linked(&fs::read_to_string(&page).unwrap()) {
             let target = page.parent().unwrap().join(target).canonicalize().unwrap();
-            if target.extension().is_some_and(|ending| ending == "md") {
-                if reached.insert(target.clone()) {
-                    open.push(target);
-                }
+            let page = target.extension().is_some_and(|ending| ending == "md");
+            if page && reached.insert(target.clone()) {
+                open.push(target);
             }
         }
     }
