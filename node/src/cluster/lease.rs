@@ -28,6 +28,17 @@ impl Lease {
     pub fn is_valid(&self, now: Moment) -> bool {
         now.instant < self.until.instant && !now.has_slept_since(self.until)
     }
+
+    /// True for the lease of a later life, for one that was asked for after a sleep, and for one that
+    /// runs longer.
+    fn replaces(&self, other: &Self) -> bool {
+        if self.epoch != other.epoch {
+            return self.epoch > other.epoch;
+        }
+        self.until.has_slept_since(other.until)
+            || (!other.until.has_slept_since(self.until)
+                && self.until.instant > other.until.instant)
+    }
 }
 
 /// The lease as it is renewed.
@@ -60,7 +71,7 @@ impl LeaseWatch {
         let until = Moment { instant: sent.instant + length, slept: sent.slept };
         let renewed = Lease { epoch, until };
         self.lease.send_if_modified(|lease| {
-            let newer = lease.is_none_or(|lease| order(&lease) < order(&renewed));
+            let newer = lease.is_none_or(|lease| renewed.replaces(&lease));
             if newer {
                 *lease = Some(renewed);
             }
@@ -72,11 +83,6 @@ impl LeaseWatch {
     pub fn ended(&self) {
         self.lease.send_replace(None);
     }
-}
-
-/// A later life's lease, one sent after a sleep, and one that runs longer replace the others.
-fn order(lease: &Lease) -> (Epoch, Duration, std::time::Instant) {
-    (lease.epoch, lease.until.slept, lease.until.instant)
 }
 
 #[cfg(test)]
@@ -109,5 +115,19 @@ mod tests {
         assert!(watch.current().expect("renewed").is_valid(woken), "asked again since");
         watch.ended();
         assert_eq!(watch.current(), None);
+    }
+    // Goal: two readings of how long the machine slept differ a little although it did not; renewals go
+    // on all the same.
+    #[test]
+    fn jitter_is_no_sleep() {
+        let (watch, start, length) =
+            (LeaseWatch::default(), Instant::now(), Duration::from_millis(1_000));
+        for step in 0..100 {
+            let slept = Duration::from_secs(5) - Duration::from_micros(step % 7);
+            let sent = Moment { instant: start + Duration::from_millis(step * 200), slept };
+            watch.renewed(Epoch(1), sent, length);
+            let until = watch.current().expect("renewed").until.instant;
+            assert_eq!(until, sent.instant + length, "renewal {step}");
+        }
     }
 }
