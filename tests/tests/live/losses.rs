@@ -70,6 +70,7 @@ async fn nodes_are_killed_again_and_again() {
     let judgement = center.end_clean().await;
     print(&judgement.losses);
     assert_eq!((judgement.lost, judgement.order_inversions), (0, 0));
+    println!("passed while being taken over: {}", judgement.passed_during_takeover);
     let reinvited: usize = judgement.losses.iter().map(|loss| loss.reinvited.of).sum();
     assert!(reinvited >= kills, "the dead nodes had hardly any calls: this proves nothing");
 }
