@@ -96,7 +96,7 @@ impl TcpEdge {
     /// Queues a message on its connection, on another one to the same peer, or on a new one.
     ///
     /// # Errors
-    /// [`NotSent`] when the peer is too slow or there are too many connections.
+    /// `NotSent` when the peer is too slow or there are too many connections.
     pub fn send(&self, transmit: Transmit, inbox: &Inbox) -> Result<(), NotSent> {
         let flow = transmit.flow;
         let mut open = self.table.open.lock();

@@ -127,9 +127,25 @@ fn print(losses: &[Loss]) {
 // round trips and a second, and its waiting callers keep their places.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_is_lost_with_its_relay() {
+    lose_a_site(Victim::Another).await;
+}
+
+// Goal: the same for the site whose node leads: an election comes before anybody can be declared lost,
+// and no witness is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leaders_site_is_lost_with_its_relay() {
+    lose_a_site(Victim::Leader).await;
+}
+
+async fn lose_a_site(victim: Victim) {
     let mut center = Center::start(6, AnswerPolicy::answer_after(100), Shift::Ready).await;
     center.fill(6, 6).await;
-    let killed = center.fault(FaultKind::KillSite, 1).await;
+    let leader = center.lab.cluster.leader().await.unwrap();
+    let site = match victim {
+        Victim::Leader => leader,
+        Victim::Another => (leader + 1) % 3,
+    };
+    let killed = center.fault(FaultKind::KillSite, site).await;
     center
         .until("all talking legs were re-INVITEd and are heard", |evidence| {
             let losses = losses_of(evidence);
