@@ -147,7 +147,7 @@ impl MediaPlane {
             let state = slot.state.lock();
             if state.session.owner() == node {
                 let event = state.session.opening_event(now);
-                events.push((slot.leg, state.session.epoch().0, event));
+                events.extend(event.map(|event| (slot.leg, state.session.epoch().0, event)));
             }
         }
         events

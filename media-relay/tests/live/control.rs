@@ -144,8 +144,10 @@ async fn owners_hear_events() {
     other.owner_node = 99;
     node.put_done(other).await;
     let mut events = node.events().await.expect("a stream");
-    assert!(matches!(next(&mut events).await, (1, Event::Stopped(_))));
-    assert!(matches!(next(&mut events).await, (0, Event::Opened(_))));
+    // The phone may still begin when the stream opens, or may not, as quick as this machine is.
+    let first = [next(&mut events).await, next(&mut events).await];
+    assert!(first.iter().any(|event| matches!(event, (0, Event::Opened(_)))), "{first:?}");
+    assert!(first.iter().any(|event| matches!(event, (1, Event::Stopped(_)))), "{first:?}");
     phone.send(to, &audio(1, 1));
     phone.send(to, &rtp(101, 1, 2, 320, &[7, 0x8a, 1, 0x40]));
     let (_, flowing) = next(&mut events).await;

@@ -80,7 +80,7 @@ fn sipp(cluster: &LocalCluster, dir: &Path, site: usize, address: &str) -> Comma
     let mut command = Command::new("sipp");
     command
         .arg(cluster.sip(site).to_string())
-        .args(["-i", address, "-mi", address, "-nostdin", "-timeout_error"])
+        .args(["-i", address, "-mi", address, "-nostdin", "-timeout_error", "-trace_err"])
         .current_dir(dir)
         .stdin(Stdio::null());
     command

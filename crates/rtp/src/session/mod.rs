@@ -265,14 +265,16 @@ impl MediaSession {
         self.alive_at = self.alive_at.max(now);
     }
 
-    /// What a new listener is told first: does media flow?
-    pub fn opening_event(&self, now: MonotonicTime) -> SessionEvent {
-        let silent_since = match self.flow {
-            MediaFlow::Flowing { from, .. } => return SessionEvent::Flowing { source: from },
-            MediaFlow::Waiting { since } | MediaFlow::Stopped { since } => since,
-            MediaFlow::Unasked => now,
-        };
-        SessionEvent::Stopped { silent_ms: now.micros_since(silent_since) / 1_000 }
+    /// What a new listener is told first: does media flow? Nothing of a phone that need not speak,
+    /// or whose time to begin is not over: silence is news only after `media_stopped_after_us`.
+    pub fn opening_event(&self, now: MonotonicTime) -> Option<SessionEvent> {
+        match self.flow {
+            MediaFlow::Flowing { from, .. } => Some(SessionEvent::Flowing { source: from }),
+            MediaFlow::Stopped { since } => {
+                Some(SessionEvent::Stopped { silent_ms: now.micros_since(since) / 1_000 })
+            }
+            MediaFlow::Unasked | MediaFlow::Waiting { .. } => None,
+        }
     }
 
     /// Figures so far.
