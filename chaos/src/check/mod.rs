@@ -61,7 +61,7 @@ impl Default for Allowances {
         Self {
             pause_ms_min: 60,
             gap_ms_max: 200,
-            relay_loss_gap_ms_max: 2_150,
+            relay_loss_gap_ms_max: 2_002,
             takeover_ms_max: 10_000,
             ghost_start_ms_max: 500,
             ghost_ring_ms_max: 5_000,
@@ -71,11 +71,12 @@ impl Default for Allowances {
 }
 
 impl Allowances {
-    /// For a cluster whose nodes wait this long before they act for a silent one.
+    /// For a cluster whose nodes wait this long before they act for a silent one; the margin that they
+    /// add to the lease comes out of the second.
     #[must_use]
     pub fn for_timing(timing: crate::cluster::Timing, round_trip_ms: u64) -> Self {
-        let lease_ms = timing.lease_ms + timing.lease_margin_ms;
-        Self { relay_loss_gap_ms_max: lease_ms + 2 * round_trip_ms + 1_000, ..Self::default() }
+        let relay_loss_gap_ms_max = timing.lease_ms + 2 * round_trip_ms + 1_000;
+        Self { relay_loss_gap_ms_max, ..Self::default() }
     }
 }
 

@@ -164,7 +164,8 @@ impl Core {
     }
 
     /// A relay does not answer: our own comes back by itself (we start it again); a foreign one is
-    /// given up after a few tries, and the leg moves to ours.
+    /// given up after a few tries, and the leg moves to ours. A takeover gives it up at the first: its
+    /// peer hears from us in any case, so moving costs nothing and waiting costs silence.
     fn media_failed(&mut self, now: Now, leg: &mut Leg) {
         leg.media.told = None;
         leg.media.failures += 1;
@@ -175,7 +176,9 @@ impl Core {
             return self.refuse_admission(now, leg, status, "no relay");
         }
         let own = leg.media.relay.id == self.settings.relay.id;
-        if !own && leg.media.failures >= MEDIA_TRIES {
+        let taking = leg.takeover.as_ref().is_some_and(|t| t.step == TakeoverStep::Media);
+        let tries = if taking { 1 } else { MEDIA_TRIES };
+        if !own && leg.media.failures >= tries {
             self.move_media(now, leg);
             return self.sync_media(leg);
         }
