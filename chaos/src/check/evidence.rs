@@ -73,13 +73,14 @@ impl CallerLeg {
     /// When the person was gone; none while they are there.
     ///
     /// A BYE to a dead node is not confirmed for a long time, so one who hung up is gone from the
-    /// moment at which they stopped listening.
+    /// moment at which they stopped listening. One whose call had ended before is gone since then,
+    /// whenever they put the receiver down.
     #[must_use]
     pub fn gone_us(&self) -> Option<RunTime> {
-        if self.left_us.is_some() {
-            return self.left_us;
-        }
         let (ended, last) = (self.report.ended_us, self.report.media.last_audio_us);
+        if self.left_us.is_some() {
+            return earliest(self.left_us, ended);
+        }
         match (self.report.state, &self.report.end) {
             (CallState::Ending, _) => last,
             (_, Some(EndCause::HungUpHere)) => earliest(last, ended),
@@ -168,5 +169,32 @@ pub(super) fn earliest(one: Option<RunTime>, other: Option<RunTime>) -> Option<R
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Run;
+    use super::*;
+
+    // Goal: who was hung up on is gone from then, not from when the whole run ends their calls.
+    #[test]
+    fn gone_when_the_call_is_over() {
+        let mut run = Run::default();
+        let caller = run.caller("sales", 1_000, 9_000);
+        let rows = [
+            (Some(20_000), Some(9_000), Some(9_000)),
+            (Some(5_000), Some(9_000), Some(5_000)),
+            (Some(5_000), None, Some(5_000)),
+            (None, Some(9_000), Some(9_000)),
+        ];
+        for (left, ended, gone) in rows {
+            let leg = &mut run.evidence.callers[caller];
+            leg.left_us = left.map(RunTime::from_ms);
+            leg.report.ended_us = ended.map(RunTime::from_ms);
+            assert_eq!(leg.gone_us(), gone.map(RunTime::from_ms), "{left:?} {ended:?}");
+            let after = leg.is_there(RunTime::from_ms(9_001));
+            assert!(!after, "{left:?} {ended:?}");
+        }
     }
 }
