@@ -92,7 +92,8 @@ pub enum OpenError {
     /// The directory is a backup.
     #[error(
         "{dir} is a backup of node {node}; a backup forgot everything promised after it was taken, \
-         so it may not run as that node; restore it into a new cluster instead"
+         so it may not run as that node; start a node with an empty data directory and let it join \
+         (tandem cluster join HOST:PORT): its state comes from its peers"
     )]
     Backup {
         /// The data directory.

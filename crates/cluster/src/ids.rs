@@ -59,7 +59,8 @@ random_id!(
     /// Drawn when a data directory is created. A node id lives and dies with its disk (D1).
     DiskId, "disk_");
 random_id!(
-    /// Drawn by every start of a node process, so that a repeated registration is recognised.
+    /// Drawn for every registration of a node's life, so that its repetition is recognised: a node
+    /// whose life was ended registers anew in the same process.
     BootId, "boot_");
 
 /// One SIP dialog of a call. The ordinal is reserved in the log before it is used; it stays below

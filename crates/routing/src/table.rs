@@ -101,7 +101,8 @@ pub enum RowError {
     /// The bytes do not decode.
     #[error(
         "a row of table {table:?} is damaged ({detail}): the disk or a copy of it is faulty; \
-         remove this node and let it join anew from its peers"
+         remove this node at another member (tandem cluster remove NODE) and let it join anew from its \
+         peers"
     )]
     Damaged {
         /// Whose row.

@@ -17,7 +17,7 @@ use std::fmt;
 /// use tandem_sip::identity::PhoneNumber;
 /// let number = PhoneNumber::normalise(b"+44 (20) 7946-0089;phone-context=x").unwrap();
 /// assert_eq!(number.expose(), "+442079460089");
-/// assert_eq!(format!("{number} {number:?}"), "+44…89 +44…89");
+/// assert_eq!(format!("{number} {number:?}"), "…89 …89");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhoneNumber(String);

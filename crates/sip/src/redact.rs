@@ -4,12 +4,12 @@ use std::fmt;
 
 /// Shows a number or user part with its middle left out, for `Debug` output and logs.
 ///
-/// A text of seven or more bytes that looks like a number keeps its first three and last two
-/// (`+44…89`); everything else shows only `…`.
+/// A text of seven or more bytes that looks like a number keeps its last two (`…89`), as everywhere in
+/// Tandem; everything else shows only `…`.
 ///
 /// ```
 /// use tandem_sip::redact::Redacted;
-/// assert_eq!(Redacted(b"+442079460089").to_string(), "+44…89");
+/// assert_eq!(Redacted(b"+442079460089").to_string(), "…89");
 /// assert_eq!(Redacted(b"alice").to_string(), "…");
 /// ```
 pub struct Redacted<'a>(
@@ -19,10 +19,8 @@ pub struct Redacted<'a>(
 
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.get(..3), self.0.len().checked_sub(2).and_then(|at| self.0.get(at..))) {
-            (Some(head), Some(tail)) if looks_like_number(self.0) => {
-                write!(f, "{}…{}", head.escape_ascii(), tail.escape_ascii())
-            }
+        match self.0.last_chunk::<2>() {
+            Some(tail) if looks_like_number(self.0) => write!(f, "…{}", tail.escape_ascii()),
             _ => f.write_str("…"),
         }
     }
@@ -34,7 +32,7 @@ impl fmt::Debug for Redacted<'_> {
     }
 }
 
-/// Shortest text of which parts are shown: three and two of six bytes would be nearly all of it.
+/// Shortest text of which a part is shown: extensions and short codes are their two last digits.
 const SHOWN_LEN_MIN: usize = 7;
 
 fn looks_like_number(bytes: &[u8]) -> bool {
@@ -48,11 +46,11 @@ fn looks_like_number(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    // Goal: at six digits nothing is shown, at seven the ends are (pair at the edge).
+    // Goal: at six digits nothing is shown, at seven the last two are (pair at the edge).
     #[test]
     fn short_numbers_are_hidden_whole() {
         assert_eq!(Redacted(b"123456").to_string(), "…");
-        assert_eq!(Redacted(b"1234567").to_string(), "123…67");
+        assert_eq!(Redacted(b"1234567").to_string(), "…67");
         assert_eq!(Redacted(b"").to_string(), "…");
         assert_eq!(Redacted(b"long-user-name").to_string(), "…");
     }

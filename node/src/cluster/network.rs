@@ -131,6 +131,16 @@ impl Connection {
             })),
         }
     }
+
+    /// How a peer voted, or would vote.
+    async fn ballot(
+        &self,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<wire::VoteReply>, Status>>,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let reply = self.call(RPCTypes::Vote, option, call).await?;
+        codec::vote_reply_from_wire(&reply).map_err(|status| failed(&status))
+    }
 }
 
 /// What a status means to openraft: out of reach (wait before trying again), or a failure of this
@@ -205,11 +215,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let request = self.request(codec::vote_to_wire(&rpc));
         let mut client = self.client()?;
-        let call = client.vote(request);
-        let reply = self.call(RPCTypes::Vote, &option, call).await?;
-        codec::vote_reply_from_wire(&reply).map_err(|status| failed(&status))
+        let call = client.vote(self.request(codec::vote_to_wire(&rpc)));
+        self.ballot(&option, call).await
     }
 
     async fn pre_vote(
@@ -217,11 +225,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let request = self.request(codec::vote_to_wire(&rpc));
         let mut client = self.client()?;
-        let call = client.pre_vote(request);
-        let reply = self.call(RPCTypes::Vote, &option, call).await?;
-        codec::vote_reply_from_wire(&reply).map_err(|status| failed(&status))
+        let call = client.pre_vote(self.request(codec::vote_to_wire(&rpc)));
+        self.ballot(&option, call).await
     }
 
     async fn full_snapshot(
