@@ -32,7 +32,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     ("tandem-phone", &[], &[]),
-    ("tandem-chaos", &["tandem-proto", "tandem-phone"], &[]),
+    ("tandem-lab", &[], &[]),
+    ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone"], &[]),
     (
         "tandem-tests",
         &[],

@@ -1,0 +1,1 @@
+//! Block devices that lose, delay and damage what was written.

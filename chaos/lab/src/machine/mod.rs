@@ -1,0 +1,1 @@
+//! Clocks, processes, and their limits.

@@ -1,0 +1,1 @@
+//! The router between hosts: delay, loss and cuts per directed pair.
