@@ -2,6 +2,7 @@
 //! address.
 
 mod api;
+mod ground;
 mod process;
 mod settings;
 
@@ -10,6 +11,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::time::Instant;
 
 pub use api::Api;
+pub use ground::{Dress, Ground, Loopback};
 pub use process::Process;
 pub use settings::{Timing, Trunk};
 
@@ -42,8 +45,11 @@ pub struct Site {
     pub name: String,
     /// Failure domain.
     pub region: String,
-    /// Loopback address of everything there.
+    /// Address of everything there; phones and trunks of the site are in the same /16.
     pub address: Ipv4Addr,
+    /// Where its node keeps its data, as its settings say: a path of its own, or one in the site's
+    /// folder.
+    pub data_dir: PathBuf,
 }
 
 /// What a cluster shall be.
@@ -61,31 +67,56 @@ pub struct Plan {
     pub trunks: Vec<Trunk>,
     /// The filter of the nodes' logs.
     pub log: String,
+    /// Where the programs run.
+    pub ground: Arc<dyn Ground>,
 }
+
+/// The sites' names and regions, in the order in which plans take them.
+const CITIES: [(&str, &str); SITES_MAX] = [
+    ("lon", "eu-west"),
+    ("fra", "eu-central"),
+    ("mil", "eu-south"),
+    ("mad", "eu-iberia"),
+    ("waw", "eu-east"),
+];
+/// Sites of a cluster here: five votes.
+pub const SITES_MAX: usize = 5;
 
 impl Plan {
     /// Three cities on 127.`block`.1.1, .2.1 and .3.1, with callers from 127.`block`.9.0/24.
     #[must_use]
     pub fn three_sites(dir: &Path, programs: &Path, block: u8) -> Self {
-        let site = |name: &str, region: &str, third| Site {
-            name: name.to_owned(),
-            region: region.to_owned(),
-            address: Ipv4Addr::new(127, block, third, 1),
+        Self::sites(dir, programs, [127, block], 3, Arc::new(Loopback))
+    }
+
+    /// So many cities (at most [`SITES_MAX`]) on N.1.1, N.2.1 and so on, where N are the first two bytes
+    /// of all addresses, with callers from N.9.0/24.
+    #[must_use]
+    pub fn sites(
+        dir: &Path,
+        programs: &Path,
+        net: [u8; 2],
+        count: usize,
+        ground: Arc<dyn Ground>,
+    ) -> Self {
+        let [a, b] = net;
+        let site = |(third, (name, region)): (u8, &(&str, &str))| Site {
+            name: (*name).to_owned(),
+            region: (*region).to_owned(),
+            address: Ipv4Addr::new(a, b, third, 1),
+            data_dir: "data".into(),
         };
         Self {
             dir: dir.to_owned(),
             programs: programs.to_owned(),
-            sites: vec![
-                site("lon", "eu-west", 1),
-                site("fra", "eu-central", 2),
-                site("mil", "eu-south", 3),
-            ],
+            sites: (1..).zip(&CITIES).take(count).map(site).collect(),
             timing: Timing::default(),
             trunks: vec![Trunk {
                 name: "carrier".to_owned(),
-                network: format!("127.{block}.9.0/24"),
+                network: format!("{a}.{b}.9.0/24"),
                 calls_max: 10_000,
             }],
+            ground,
             // Raft's own words are many while a peer is away.
             log: "info,openraft=error".to_owned(),
         }
@@ -113,6 +144,8 @@ pub struct Place {
     pub dir: PathBuf,
     /// The node's process, if it was started and not taken away.
     pub node: Option<Process>,
+    /// What is put around the node when it is started next.
+    pub dress: Dress,
 }
 
 /// A cluster. Dropping it ends all its processes.
@@ -145,7 +178,7 @@ impl LocalCluster {
             fs::create_dir_all(&dir)?;
             let text = settings::node(&plan, index + 1, site, &certs);
             fs::write(dir.join("node.toml"), text)?;
-            places.push(Place { site: site.clone(), dir, node: None });
+            places.push(Place { site: site.clone(), dir, node: None, dress: Dress::default() });
         }
         Ok(Self { plan, places })
     }
@@ -171,9 +204,20 @@ impl LocalCluster {
         let program = self.plan.programs.join("tandem");
         let config = place.dir.join("node.toml");
         let log = place.dir.join("node.log");
-        let arguments = ["node".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let node = place.node.insert(Process::start(&program, &arguments, &log)?);
-        node.write_file(&place.dir.join("node.pid"))
+        let arguments = ["node".into(), "--config".into(), config.into_os_string()];
+        let command = place.dress.command(&program, &arguments);
+        let ground = &self.plan.ground;
+        let process = Process::start_at(command, &log, |command| ground.spawn(index, command))?;
+        place.node.insert(process).write_file(&place.dir.join("node.pid"))
+    }
+
+    /// Puts something around a site's node when it is started next.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn dress(&mut self, index: usize, dress: Dress) -> Result<()> {
+        self.places.get_mut(index).context("no such site")?.dress = dress;
+        Ok(())
     }
 
     /// Starts all nodes, founds the cluster on the first and lets the others join; returns when all

@@ -1,7 +1,7 @@
 //! One process of the cluster, known by its own id and start time, so that no other is ever hit.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -70,15 +70,29 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &Path, arguments: &[&std::ffi::OsStr], log: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::start_at(command, log, |mut command| command.spawn())
+    }
+
+    /// The same for a command that is started in its own way.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start_at(
+        mut command: Command,
+        log: &Path,
+        spawn: impl FnOnce(Command) -> io::Result<Child>,
+    ) -> Result<Self> {
         let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let child = Command::new(program)
-            .args(arguments)
+        let program = command.get_program().to_owned();
+        command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             // Ctrl-C at the terminal is for whoever runs the cluster, not for the cluster.
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        let child = spawn(command)
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let pid = i32::try_from(child.id())?;
         let started = start_ticks(pid).context("it ended at once")?;

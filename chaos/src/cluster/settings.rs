@@ -48,6 +48,7 @@ pub(super) fn node(plan: &Plan, id: usize, site: &Site, certs: &Path) -> String 
     let (address, name) = (site.address, super::node_name(site));
     let file = |file: String| toml::Value::String(certs.join(file).display().to_string());
     let (ca, key) = (file("ca.pem".into()), file("cluster.key".into()));
+    let data_dir = toml::Value::String(site.data_dir.display().to_string());
     let node_cert = file(format!("{name}.pem"));
     let node_key = file(format!("{name}.key"));
     let relay_cert = file(format!("{name}.relay.pem"));
@@ -70,7 +71,7 @@ id = {id}
 name = "{name}"
 site = "{site}"
 region = "{region}"
-data_dir = "data"
+data_dir = {data_dir}
 
 [cluster]
 listen = "{address}:{CLUSTER_PORT}"
