@@ -53,7 +53,6 @@ impl Dress {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

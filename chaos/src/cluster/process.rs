@@ -92,8 +92,8 @@ impl Process {
             .stderr(log)
             // Ctrl-C at the terminal is for whoever runs the cluster, not for the cluster.
             .process_group(0);
-        let child = spawn(command)
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let child =
+            spawn(command).with_context(|| format!("{} cannot be started", program.display()))?;
         let pid = i32::try_from(child.id())?;
         let started = start_ticks(pid).context("it ended at once")?;
         Ok(Self { pid, started, child: Some(Mutex::new(child)) })

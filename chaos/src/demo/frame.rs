@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{board::Snapshot, watch::SiteSample};
+use crate::scene::{SiteSample, Snapshot};
 
 /// Marks of a bar and of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +150,7 @@ pub(super) mod tests {
     use tandem_phone::RunTime;
 
     use super::*;
-    use crate::demo::{
-        board::{Note, Phase, Pulse},
-        watch::Sample,
-    };
+    use crate::scene::{Note, Phase, Pulse, Sample};
 
     pub(crate) fn busy() -> Snapshot {
         let site = |name: &str, node: &str, talking| SiteSample {

@@ -2,11 +2,9 @@
 //! notice, and their phones say so.
 //!
 //! `options` is the command line, `folder` the run folder, `ports` the check that addresses are
-//! free, `pace` the time table, `crowd` the callers, `story` the phases, `watch` and `board` what
-//! is seen, `frame` and `view` how it is shown, `verdict` how it ends.
+//! free, `pace` the time table, `story` the phases, `frame` and `view` how it is shown, `verdict` how
+//! it ends. What is on stage (callers, agents, the board) is in [`crate::scene`].
 
-mod board;
-mod crowd;
 mod folder;
 mod frame;
 mod options;
@@ -15,10 +13,8 @@ mod ports;
 mod story;
 mod verdict;
 mod view;
-mod watch;
 
 use std::{
-    collections::BTreeSet,
     env, fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -28,31 +24,28 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use tandem_phone::{AfterAnswer, AnswerPolicy, Phone, World, WorldOptions};
+use tandem_phone::{AnswerPolicy, World, WorldOptions};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
 
-pub use board::{Board, Note};
 pub use options::{Display, Options, Output};
 pub use verdict::{figures, sentence};
-pub use watch::{Sample, SiteSample};
 
 use crate::{
-    center::{self, AgentSetup, QueueSetup},
-    check::{AgentFacts, Allowances, Evidence, Judgement, judge},
+    center::{self, AgentSetup},
+    check::{Allowances, Evidence, Judgement, judge},
     cluster::{LocalCluster, Plan, Timing},
     record::Recorder,
     report::{self, Run},
+    scene::{self, Board, Crowd, LINES, NUMBERS, Note, Watch},
 };
-use crowd::Crowd;
 use folder::RunFolder;
-use pace::{LINES, NUMBERS, Pace};
+use pace::Pace;
 use story::{Step, Story};
 use verdict::Document;
 use view::{Shown, View};
-use watch::Watch;
 
 /// Something was lost.
 const EXIT_LOST: u8 = 3;
@@ -195,14 +188,14 @@ async fn watched(
     board.phase(&title, watch);
     cluster.found().await?;
     board.note("three nodes are one cluster");
-    let agents = agents(options, cluster);
-    center::configure(cluster, &queues(), &agents).await?;
+    let agents = scene::agents(options.agents as usize, cluster);
+    center::configure(cluster, &scene::queues(), &agents).await?;
     let policy = AnswerPolicy::answer_after(millis(pace.ring));
     let phones = center::phones(cluster, world, &agents, &policy).await?;
-    answer_as(&phones, pace).await?;
+    scene::answer_as(&phones, pace.ring, pace.agent_talk).await?;
     center::log_in(cluster, &agents).await?;
     board.note(format!("{} phones are registered, their agents ready", phones.len()));
-    let recorder = Arc::new(Recorder::start(world, &phones, facts(cluster, &agents)));
+    let recorder = Arc::new(Recorder::start(world, &phones, scene::facts(cluster, &agents)));
     let apis = (0..cluster.places().len()).map(|site| cluster.api(site));
     let _watch = Watch::start(world, apis.collect::<Result<_>>()?, board);
     let mut trunks = Vec::new();
@@ -211,60 +204,10 @@ async fn watched(
     }
     let sites = cluster.plan().sites.iter().map(|site| site.name.clone()).collect();
     let began = Instant::now();
-    let mut crowd = Crowd::start(pace, trunks, sites, &recorder, board);
+    let mut crowd = Crowd::start(&pace.callers, trunks, sites, &recorder, board);
     let crowd = &mut crowd;
     Story { cluster, world, recorder: &recorder, board, pace, crowd, began }.tell().await?;
     recorder.evidence().await
-}
-
-/// Agents of the three sites in turn: sales, support, or both.
-fn agents(options: &Options, cluster: &LocalCluster) -> Vec<AgentSetup> {
-    let sites = cluster.places().len();
-    let agent = |index: usize| {
-        // Five is no multiple of the sites, so every site gets every kind.
-        let lines: Vec<&str> = match index % 5 {
-            0 | 3 => vec![LINES[0]],
-            1 | 4 => vec![LINES[1]],
-            _ => LINES.to_vec(),
-        };
-        AgentSetup {
-            name: format!("agent{index:02}"),
-            site: index % sites,
-            skills: lines.iter().map(|line| ((*line).to_owned(), 5)).collect(),
-            queues: lines.iter().map(|line| (*line).to_owned()).collect(),
-        }
-    };
-    (0..options.agents as usize).map(agent).collect()
-}
-
-fn queues() -> Vec<QueueSetup> {
-    let both = LINES.iter().zip(NUMBERS);
-    both.map(|(line, number)| QueueSetup::new(line, number, &format!("{line}>=3"))).collect()
-}
-
-fn facts(cluster: &LocalCluster, agents: &[AgentSetup]) -> Vec<AgentFacts> {
-    let fact = |agent: &AgentSetup| AgentFacts {
-        name: agent.name.clone(),
-        site: cluster.plan().sites.get(agent.site).map_or(String::new(), |site| site.name.clone()),
-        lines: agent.skills.iter().map(|(skill, _)| skill.clone()).collect::<BTreeSet<_>>(),
-    };
-    agents.iter().map(fact).collect()
-}
-
-/// Agents answer after ringing a little; each fourth call of an agent is ended by the agent.
-async fn answer_as(phones: &[Phone], pace: &Pace) -> Result<()> {
-    let (answer_after_ms, talk_ms) = (millis(pace.ring), millis(pace.agent_talk));
-    for (index, phone) in phones.iter().enumerate() {
-        phone
-            .set_policy_fn(move |call| {
-                let hangs_up = (call.calls_before + index as u64) % 4 == 3;
-                let then =
-                    if hangs_up { AfterAnswer::HangUpAfter { talk_ms } } else { AfterAnswer::Stay };
-                AnswerPolicy::Answer { ring_after_ms: 0, answer_after_ms, then }
-            })
-            .await?;
-    }
-    Ok(())
 }
 
 /// Judges, writes evidence and report, and says the result.

@@ -3,21 +3,7 @@
 use std::time::Duration;
 
 use super::options::Options;
-
-/// One caller's plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CallerPlan {
-    /// When the call is placed, from the first caller on.
-    pub(super) at: Duration,
-    /// Index of the site at which it comes in.
-    pub(super) site: usize,
-    /// Index of the line.
-    pub(super) line: usize,
-    /// How long the caller talks.
-    pub(super) talk: Duration,
-    /// Leaves when no agent was heard for so long; none for the patient.
-    pub(super) patience: Option<Duration>,
-}
+use crate::scene::{CallerPlan, Dice, LINES};
 
 /// The time table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +29,6 @@ pub(super) struct Pace {
     /// Everybody must have been served by then.
     pub(super) end_max: Duration,
 }
-
-/// Lines (a number, a queue, a skill).
-pub(super) const LINES: [&str; 2] = ["sales", "support"];
-/// Number of each line.
-pub(super) const NUMBERS: [&str; 2] = ["8001", "8002"];
 
 impl Pace {
     /// The time table of a demo. The same options give the same one.
@@ -96,19 +77,6 @@ impl Pace {
             restart_site_at: restart_site,
             end_max: restart_site + seconds(if options.quick { 75 } else { 150 }),
         }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit.max(1)
     }
 }
 

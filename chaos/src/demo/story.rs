@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use tandem_phone::{RunTime, World};
 use tokio::time::{self, Instant};
 
-use super::{board::Board, crowd::Crowd, pace::Pace};
+use super::pace::Pace;
 use crate::{
     cluster::LocalCluster,
     faults::{self, Fault, FaultKind},
     record::Recorder,
+    scene::{Board, Crowd},
 };
 
 /// Phases in all, the start included.

@@ -13,10 +13,10 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle, time};
 
 use super::{
-    board::{Board, Snapshot},
     frame::{Marks, clock, frame},
     options::{Display, Options, Output},
 };
+use crate::scene::{Board, Snapshot};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
 const LINE_EVERY: Duration = Duration::from_secs(3);

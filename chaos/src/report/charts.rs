@@ -6,7 +6,7 @@ use super::{
     Run,
     plot::{Mark, Plot},
 };
-use crate::{check::conversation::first_of, demo::SiteSample, faults::Fault};
+use crate::{check::conversation::first_of, faults::Fault, scene::SiteSample};
 
 /// Colours of lines and sites, in order.
 const CLASSES: [&str; 3] = ["a", "b", "c"];
@@ -51,7 +51,7 @@ fn marks(run: &Run<'_>, clock: Clock) -> Vec<Mark> {
 
 /// Queue and conversations over time.
 pub(super) fn queue(run: &Run<'_>, clock: Clock) -> String {
-    let points = |value: fn(&crate::demo::Sample) -> u64| -> Vec<(f64, f64)> {
+    let points = |value: fn(&crate::scene::Sample) -> u64| -> Vec<(f64, f64)> {
         let inside = run.samples.iter().filter(|sample| sample.at_us >= clock.origin);
         inside.map(|sample| (clock.at(sample.at_us), value(sample) as f64)).collect()
     };
@@ -164,7 +164,7 @@ fn site_load(run: &Run<'_>, clock: Clock, site: &str, id: &'static str, class: &
 
 fn site_talking(run: &Run<'_>, clock: Clock, site: &str) -> Vec<(f64, f64)> {
     let inside = run.samples.iter().filter(|sample| sample.at_us >= clock.origin);
-    let value = |sample: &crate::demo::Sample| {
+    let value = |sample: &crate::scene::Sample| {
         let own = |it: &&SiteSample| it.name == site;
         let talking = sample.sites.iter().find(own).map_or(0, |it| it.talking);
         (clock.at(sample.at_us), talking as f64)

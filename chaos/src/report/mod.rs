@@ -11,8 +11,9 @@ use crate::{
         Evidence, Judgement,
         losses::{Loss, Share},
     },
-    demo::{Sample, figures, sentence},
+    demo::{figures, sentence},
     limits::PROBLEMS_REPORTED_MAX,
+    scene::Sample,
 };
 use charts::Clock;
 use plot::escape;
@@ -247,8 +248,8 @@ mod tests {
     use super::*;
     use crate::{
         check::{Allowances, fixture, judge},
-        demo::SiteSample,
         faults::FaultKind,
+        scene::SiteSample,
     };
 
     fn sample(at_ms: u64) -> Sample {

@@ -61,12 +61,12 @@ pub struct SiteSample {
 
 /// Watches until it is dropped.
 #[derive(Debug)]
-pub(super) struct Watch(Vec<JoinHandle<()>>);
+pub(crate) struct Watch(Vec<JoinHandle<()>>);
 
 impl Watch {
     /// Begins to watch through these nodes' APIs; samples and pulses go to the board.
     #[must_use]
-    pub(super) fn start(world: &World, apis: Vec<Api>, board: &Arc<Board>) -> Self {
+    pub(crate) fn start(world: &World, apis: Vec<Api>, board: &Arc<Board>) -> Self {
         let samples = tokio::spawn(sample(world.clone(), apis, Arc::clone(board)));
         let pulse = tokio::spawn(pulse(world.clone(), Arc::clone(board)));
         Self(vec![samples, pulse])

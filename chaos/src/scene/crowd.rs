@@ -14,7 +14,7 @@ use tokio::{task::JoinSet, time};
 
 use super::{
     board::Board,
-    pace::{CallerPlan, LINES, NUMBERS, Pace},
+    lines::{LINES, NUMBERS},
 };
 use crate::{
     limits::TRIES_MAX,
@@ -27,9 +27,24 @@ const AGAIN_AFTER: Duration = Duration::from_millis(1_500);
 const CALL_MS_MAX: u64 = 3_600_000;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// All callers of a demo. Dropping it ends their tasks (not their calls).
+/// One caller's plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerPlan {
+    /// When the call is placed, from the first caller on.
+    pub(crate) at: Duration,
+    /// Index of the site at which it comes in.
+    pub(crate) site: usize,
+    /// Index of the line.
+    pub(crate) line: usize,
+    /// How long the caller talks.
+    pub(crate) talk: Duration,
+    /// Leaves when no agent was heard for so long; none for the patient.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// All callers of a run. Dropping it ends their tasks (not their calls).
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     tasks: JoinSet<Result<()>>,
     open: Arc<AtomicUsize>,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -48,8 +63,8 @@ struct Lab {
 impl Crowd {
     /// The first caller calls now; trunks and sites in the order of the plan.
     #[must_use]
-    pub(super) fn start(
-        pace: &Pace,
+    pub(crate) fn start(
+        plans: &[CallerPlan],
         trunks: Vec<Caller>,
         sites: Vec<String>,
         recorder: &Arc<Recorder>,
@@ -63,10 +78,10 @@ impl Crowd {
             board: Arc::clone(board),
             calls: Arc::clone(&calls),
         };
-        let open = Arc::new(AtomicUsize::new(pace.callers.len()));
+        let open = Arc::new(AtomicUsize::new(plans.len()));
         let mut tasks = JoinSet::new();
         let began = time::Instant::now();
-        for (index, plan) in pace.callers.iter().copied().enumerate() {
+        for (index, plan) in plans.iter().copied().enumerate() {
             let (lab, open) = (lab.clone(), Arc::clone(&open));
             tasks.spawn(async move {
                 time::sleep_until(began + plan.at).await;
@@ -81,7 +96,7 @@ impl Crowd {
 
     /// Callers who have not called yet or whose call is not over.
     #[must_use]
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 
@@ -89,7 +104,7 @@ impl Crowd {
     ///
     /// # Errors
     /// What the task says.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         while let Some(ended) = self.tasks.try_join_next() {
             ended.context("a caller's task ended badly")??;
         }
@@ -100,7 +115,7 @@ impl Crowd {
     ///
     /// # Errors
     /// As [`Crowd::check`].
-    pub(super) async fn until_over(&mut self, deadline: time::Instant) -> Result<usize> {
+    pub(crate) async fn until_over(&mut self, deadline: time::Instant) -> Result<usize> {
         while self.open() > 0 && time::Instant::now() < deadline {
             self.check()?;
             time::sleep(LOOK_EVERY).await;
@@ -113,7 +128,7 @@ impl Crowd {
     ///
     /// # Errors
     /// When the world has stopped.
-    pub(super) async fn waiting(&self) -> Result<Vec<Call>, PhoneError> {
+    pub(crate) async fn waiting(&self) -> Result<Vec<Call>, PhoneError> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut waiting = Vec::new();
         for call in calls {
