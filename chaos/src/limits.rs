@@ -8,12 +8,16 @@ pub const CALLERS_MAX: u32 = 400;
 pub const AGENTS_MAX: u32 = 90;
 /// Calls of one person of the demo, the first one included.
 pub const TRIES_MAX: usize = 4;
+/// Steps of one scenario.
+pub const STEPS_MAX: usize = 64;
 /// Samples of the cluster kept for the report; at four a second more than an hour.
 pub const SAMPLES_MAX: usize = 16_384;
 /// Notes kept on the demo's board.
 pub const NOTES_MAX: usize = 256;
 /// Problems that the result names in the terminal; the rest is counted, and all are in the JSON.
 pub const PROBLEMS_SHOWN_MAX: usize = 12;
+/// Problems that a verdict keeps.
+pub const PROBLEMS_KEPT_MAX: usize = 10_000;
 /// Problems that the report names.
 pub const PROBLEMS_REPORTED_MAX: usize = 50;
 

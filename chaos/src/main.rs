@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tandem_chaos::demo;
+use tandem_chaos::{demo, scenario};
 
 /// The laboratory: real clusters on this machine, their faults, and what people hear of them.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
         #[arg(value_name = "FILE")]
         evidence: PathBuf,
     },
+    #[command(flatten)]
+    Scenario(scenario::Command),
 }
 
 fn main() -> ExitCode {
@@ -34,5 +36,6 @@ fn main() -> ExitCode {
     match command {
         Command::Demo(options) => demo::main(options),
         Command::Judge { evidence } => demo::judge_again(&evidence),
+        Command::Scenario(command) => scenario::main(command),
     }
 }

@@ -1,15 +1,12 @@
 //! The demo: three sites, one queue, real calls; a leader and a whole site die, callers do not
 //! notice, and their phones say so.
 //!
-//! `options` is the command line, `folder` the run folder, `ports` the check that addresses are
-//! free, `pace` the time table, `story` the phases, `frame` and `view` how it is shown, `verdict` how
+//! `options` is the command line, `pace` the time table, `story` the phases, `frame` and `view` how it is shown, `verdict` how
 //! it ends. What is on stage (callers, agents, the board) is in [`crate::scene`].
 
-mod folder;
 mod frame;
 mod options;
 mod pace;
-mod ports;
 mod story;
 mod verdict;
 mod view;
@@ -37,11 +34,12 @@ use crate::{
     center::{self, AgentSetup},
     check::{Allowances, Evidence, Judgement, judge},
     cluster::{LocalCluster, Plan, Timing},
+    folder::RunFolder,
+    ports,
     record::Recorder,
     report::{self, Run},
     scene::{self, Board, Crowd, LINES, NUMBERS, Note, Watch},
 };
-use folder::RunFolder;
 use pace::Pace;
 use story::{Step, Story};
 use verdict::Document;
@@ -129,7 +127,7 @@ async fn until_signal(options: &Options) -> Result<Ending> {
 }
 
 async fn run(options: &Options) -> Result<Ending> {
-    let path = options.dir.clone().map_or_else(RunFolder::usual, Ok)?;
+    let path = options.dir.clone().map_or_else(|| RunFolder::usual("demo"), Ok)?;
     let folder = RunFolder::take(&path)?;
     let plan = plan(options, &folder)?;
     ports::check(&plan)?;
@@ -229,8 +227,11 @@ fn conclude(
         judgement: &judgement,
         evidence,
         samples: &board.samples(),
-        seed: options.seed,
-        agents: options.agents,
+        title: "Tandem demo",
+        about: &format!(
+            "Three sites, one queue, {} agents, seed {}.",
+            options.agents, options.seed
+        ),
     });
     write(&report_file, &page)?;
     let took_ms = millis(seen.elapsed);

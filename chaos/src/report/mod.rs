@@ -29,10 +29,10 @@ pub struct Run<'a> {
     pub evidence: &'a Evidence,
     /// The cluster over time.
     pub samples: &'a [Sample],
-    /// The seed of the day.
-    pub seed: u64,
-    /// Agents.
-    pub agents: u32,
+    /// What run it was.
+    pub title: &'a str,
+    /// More of it in a sentence or two.
+    pub about: &'a str,
 }
 
 /// The page.
@@ -80,12 +80,13 @@ pub fn html(run: &Run<'_>) -> String {
         ),
         all_figures(run.judgement),
         problems(run.judgement),
-        foot(run),
+        foot(),
     ];
     format!(
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>\
          <meta name='viewport' content='width=device-width, initial-scale=1'>\
-         <title>Tandem: report of a demo</title><style>{STYLE}</style></head><body>{}</body></html>\n",
+         <title>{}</title><style>{STYLE}</style></head><body>{}</body></html>\n",
+        escape(run.title),
         sections.concat()
     )
 }
@@ -94,11 +95,11 @@ fn head(run: &Run<'_>) -> String {
     let judgement = run.judgement;
     let class = if judgement.is_clean() { "verdict" } else { "verdict failed" };
     format!(
-        "<header><h1>Tandem demo</h1><p class='soft'>Three sites, one queue: {} calls, {} agents, real \
-         SIP and RTP. Judged by the callers' and agents' phones, not by the cluster.</p>\
-         <p class='{class}'>{}</p></header>",
+        "<header><h1>{}</h1><p class='soft'>{} {} calls, real SIP and RTP. Judged by the callers' and \
+         agents' phones, not by the cluster.</p><p class='{class}'>{}</p></header>",
+        escape(run.title),
+        escape(run.about),
         judgement.offered,
-        run.agents,
         escape(&sentence(judgement))
     )
 }
@@ -233,12 +234,10 @@ fn problems(judgement: &Judgement) -> String {
     format!("<h2 class='bad'>Problems: {}</h2><ul>{rows}</ul>", judgement.problems.len())
 }
 
-fn foot(run: &Run<'_>) -> String {
-    format!(
-        "<footer>Seed {}. Every figure is computed from the phones' reports, which lie beside this page \
-         as evidence.json.</footer>",
-        run.seed
-    )
+fn foot() -> String {
+    "<footer>Every figure is computed from the phones' reports, which lie beside this page as \
+     evidence.json.</footer>"
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -288,8 +287,8 @@ mod tests {
             judgement: &judgement,
             evidence: &run.evidence,
             samples: &samples,
-            seed: 1,
-            agents: 3,
+            title: "Tandem demo",
+            about: "Three sites.",
         })
     }
 
@@ -328,8 +327,8 @@ mod tests {
             judgement: &judgement,
             evidence: &Evidence::default(),
             samples: &[],
-            seed: 1,
-            agents: 0,
+            title: "Tandem demo",
+            about: "Three sites.",
         });
         assert!(!page.contains("NaN"));
     }

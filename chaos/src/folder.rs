@@ -1,4 +1,4 @@
-//! The run folder: one demo at a time, and what an earlier one left behind.
+//! The run folder of a demo or scenario: one run at a time, and what an earlier one left behind.
 //!
 //! `run/` holds the cluster's settings, certificates, data and logs, and is made anew by each run;
 //! `report.html` and `evidence.json` of the last run lie beside it.
@@ -17,15 +17,15 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::cluster::Process;
 
-/// How long a demo that is ending may hold the lock.
+/// How long a run that is ending may hold the lock.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Says that a folder is a demo's own: nothing in any other one is removed.
+/// Says that a folder is the laboratory's own: nothing in any other one is removed.
 const MARK: &str = "lock";
 
 /// A run folder in this process's hand.
 #[derive(Debug)]
-pub(super) struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     /// The lock goes with it.
     _lock: File,
@@ -33,18 +33,18 @@ pub(super) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Takes the folder (made when it does not exist), ends what an earlier demo left running, and
+    /// Takes the folder (made when it does not exist), ends what an earlier run left running, and
     /// empties `run/`.
     ///
     /// # Errors
-    /// When another demo runs, or the folder holds something else.
-    pub(super) fn take(path: &Path) -> Result<Self> {
+    /// When another run is under way there, or the folder holds something else.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
         let mark = path.join(MARK);
         let is_own = mark.exists();
         let is_empty = fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
         ensure!(
             is_own || is_empty,
-            "{} holds other files; give the demo a folder of its own with --dir",
+            "{} holds other files; give a folder of its own with --dir",
             path.display()
         );
         fs::create_dir_all(path)
@@ -55,7 +55,7 @@ impl RunFolder {
             let mut other = String::new();
             lock.read_to_string(&mut other)?;
             bail!(
-                "another demo runs in {} (process {}). End it with Ctrl-C, or choose another \
+                "another run is under way in {} (process {}). End it with Ctrl-C, or choose another \
                  folder and addresses: --dir DIR --block 77",
                 path.display(),
                 other.trim()
@@ -73,33 +73,33 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), _lock: lock, cleared })
     }
 
-    /// Where the demo's folder is when nobody says.
+    /// Where the folder of this name is when nobody says.
     ///
     /// # Errors
     /// When there is no home folder.
-    pub(super) fn usual() -> Result<PathBuf> {
+    pub(crate) fn usual(name: &str) -> Result<PathBuf> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let state = set("XDG_STATE_HOME").map(PathBuf::from);
         let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
         let state = state.or_else(home).context("HOME is not set; give a folder with --dir")?;
-        Ok(state.join("tandem/demo"))
+        Ok(state.join("tandem").join(name))
     }
 
     /// The folder of the cluster.
     #[must_use]
-    pub(super) fn run(&self) -> PathBuf {
+    pub(crate) fn run(&self) -> PathBuf {
         self.path.join("run")
     }
 
     /// A file of the result.
     #[must_use]
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Processes of an earlier run that were ended.
     #[must_use]
-    pub(super) fn cleared(&self) -> &[String] {
+    pub(crate) fn cleared(&self) -> &[String] {
         &self.cleared
     }
 }
@@ -140,10 +140,10 @@ fn end_leftovers(run: &Path) -> Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    // Goal: a second demo in the same folder is refused and told who is first; after its end the
+    // Goal: a second run in the same folder is refused and told who is first; after its end the
     // folder is free.
     #[test]
-    fn one_demo_at_a_time() {
+    fn one_run_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("demo");
         let first = RunFolder::take(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Whether the demo's addresses are free, and who has them when not.
+//! Whether a cluster's addresses are free, and who has them when not.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ const PORTS: [(Protocol, u16); 6] = [
 ///
 /// # Errors
 /// Names the first one that cannot, who has it, and what to do.
-pub(super) fn check(plan: &Plan) -> Result<()> {
+pub(crate) fn check(plan: &Plan) -> Result<()> {
     for site in &plan.sites {
         for (protocol, port) in PORTS {
             let address = SocketAddr::new(IpAddr::V4(site.address), port);

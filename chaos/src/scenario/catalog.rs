@@ -1,0 +1,48 @@
+//! The scenarios that come with the laboratory.
+
+use super::plan::{PlanError, Scenario};
+
+/// The texts of `chaos/scenarios`, in the order of a list.
+const TEXTS: &[&str] = &[
+    include_str!("../../scenarios/leader-killed.toml"),
+    include_str!("../../scenarios/follower-killed.toml"),
+    include_str!("../../scenarios/all-nodes-killed.toml"),
+    include_str!("../../scenarios/leader-frozen.toml"),
+    include_str!("../../scenarios/follower-frozen.toml"),
+    include_str!("../../scenarios/relay-killed.toml"),
+    include_str!("../../scenarios/leader-site-killed.toml"),
+    include_str!("../../scenarios/site-killed.toml"),
+    include_str!("../../scenarios/site-drained.toml"),
+    include_str!("../../scenarios/follower-crash-loop.toml"),
+];
+
+/// All of them.
+///
+/// # Errors
+/// When one cannot be run as it is written; a test reads them all.
+pub fn all() -> Result<Vec<Scenario>, PlanError> {
+    TEXTS.iter().map(|text| Scenario::parse(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    // Goal: every file of the folder is in the list, can be read, is called as its file, and has a name of
+    // its own.
+    #[test]
+    fn every_file_is_listed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let files: BTreeSet<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter_map(|name| name.strip_suffix(".toml").map(str::to_owned))
+            .collect();
+        let listed: BTreeSet<String> =
+            all().unwrap().into_iter().map(|scenario| scenario.name).collect();
+        assert_eq!(listed, files);
+        assert_eq!(listed.len(), TEXTS.len());
+    }
+}

@@ -1,0 +1,17 @@
+//! Scenarios: what is broken, how, and what must hold; from a short text to a verdict.
+//!
+//! `plan` is the text, `catalog` the texts that come with the laboratory, `life` the life of a fault,
+//! `run` the run, `verdict` how it ended, `command` the command line.
+
+mod catalog;
+mod command;
+pub mod life;
+mod plan;
+mod run;
+mod verdict;
+
+pub use catalog::all;
+pub use command::{Command, main};
+pub use plan::{Action, Allow, Center, Network, PlanError, Scenario, Set, Step, Target};
+pub use run::{Ran, run};
+pub use verdict::{Episode, Outcome, Verdict};

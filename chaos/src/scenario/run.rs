@@ -1,0 +1,302 @@
+//! A scenario's run: the center is set up, callers come, the steps are made one after the other, and
+//! the phones are asked in the end.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tandem_phone::{AnswerPolicy, World, WorldOptions};
+use tokio::time::{self, Instant};
+
+use super::{
+    life::{Life, Phase},
+    plan::{Action, Scenario, Step, Target},
+    verdict::{Episode, Outcome, Verdict},
+};
+use crate::{
+    center,
+    check::{Evidence, judge},
+    cluster::LocalCluster,
+    faults::{self, Fault, FaultKind},
+    record::Recorder,
+    scene::{self, Board, CallerPlan, Crowd, LINES, Watch, millis},
+};
+
+/// A fault must show, and be over, within this time.
+const SHOWS_WITHIN: Duration = Duration::from_secs(60);
+/// The last caller must be through this long after the last step and the last arrival.
+const THROUGH_WITHIN: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long phones may take to hang up and leave.
+const LEAVE_MS_MAX: u64 = 3_000;
+/// From an INVITE to the answer of an agent's phone.
+const RING: Duration = Duration::from_millis(300);
+/// Every fourth call of an agent is ended by the agent, after this share of the callers' talk.
+const AGENT_TALK: f64 = 0.8;
+
+/// Everything that a run leaves behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What everybody experienced, when the run got so far.
+    pub evidence: Option<Evidence>,
+    /// What was seen of the cluster.
+    pub board: Arc<Board>,
+}
+
+/// Runs a scenario on a cluster that is prepared and not yet founded. Whatever happens becomes part of the
+/// verdict: what the laboratory itself could not do is *harness failed*, never a pass.
+pub async fn run(scenario: &Scenario, mut cluster: LocalCluster, round_trip_ms: u64) -> Ran {
+    let board = Arc::new(Board::new(scenario.step.len() + 2, scenario.center.callers as u64));
+    let mut verdict = Verdict::of(scenario);
+    let played = play(scenario, &mut cluster, &board, &mut verdict).await;
+    let killed = cluster.end();
+    let evidence = match played {
+        Ok(evidence) => {
+            let allowances = scenario.allowances(cluster.plan().timing, round_trip_ms);
+            let mut judgement = judge(&evidence, &allowances);
+            verdict.did_not_end = killed;
+            verdict.outcome = Outcome::of(judgement.is_clean() && verdict.did_not_end.is_empty());
+            judgement.problems.truncate(crate::limits::PROBLEMS_KEPT_MAX);
+            verdict.judgement = Some(judgement);
+            Some(evidence)
+        }
+        Err(error) => {
+            verdict.outcome = Outcome::HarnessFailed;
+            verdict.error = Some(format!("{error:#}"));
+            None
+        }
+    };
+    Ran { verdict, evidence, board }
+}
+
+async fn play(
+    scenario: &Scenario,
+    cluster: &mut LocalCluster,
+    board: &Arc<Board>,
+    verdict: &mut Verdict,
+) -> Result<Evidence> {
+    board.phase("the center is set up", &scenario.breaks);
+    let world = World::start(WorldOptions::default()).await?;
+    cluster.found().await?;
+    let agents = scene::agents(scenario.center.agents, cluster);
+    center::configure(cluster, &scene::queues(), &agents).await?;
+    let policy = AnswerPolicy::answer_after(millis(RING));
+    let phones = center::phones(cluster, &world, &agents, &policy).await?;
+    let talk = Duration::from_millis(scenario.center.talk_ms);
+    scene::answer_as(&phones, RING, talk.mul_f64(AGENT_TALK)).await?;
+    center::log_in(cluster, &agents).await?;
+    let recorder = Arc::new(Recorder::start(&world, &phones, scene::facts(cluster, &agents)));
+    let apis = (0..cluster.places().len()).map(|site| cluster.api(site));
+    let _watch = Watch::start(&world, apis.collect::<Result<_>>()?, board);
+    let mut trunks = Vec::new();
+    for site in 0..cluster.places().len() {
+        trunks.push(center::trunk(cluster, &world, site).await?);
+    }
+    let sites = cluster.plan().sites.iter().map(|site| site.name.clone()).collect();
+    let began = Instant::now();
+    let crowd = Crowd::start(&callers(scenario), trunks, sites, &recorder, board);
+    let mut stage = Stage { cluster, world, recorder, board, crowd, began };
+    for step in &scenario.step {
+        stage.until(Duration::from_millis(step.at_ms)).await?;
+        board.phase(&step.words(), "");
+        let mut episode = Episode::planned(step, stage.world.now());
+        let lived = stage.live(step, &mut episode).await;
+        verdict.episodes.push(episode);
+        lived.with_context(|| step.words())?;
+    }
+    board.phase("the last callers are served", "");
+    let arrived = began + Duration::from_millis(scenario.center.arrive_ms);
+    let deadline = Instant::now().max(arrived) + THROUGH_WITHIN;
+    let left = stage.crowd.until_over(deadline).await?;
+    if left > 0 {
+        board.note(format!("{left} callers are not through in time"));
+    }
+    let evidence = stage.recorder.evidence().await?;
+    let world = stage.world.clone();
+    drop(stage);
+    world.stop(LEAVE_MS_MAX).await?;
+    Ok(evidence)
+}
+
+/// Evenly over the time, the sites and the lines.
+fn callers(scenario: &Scenario) -> Vec<CallerPlan> {
+    let center = &scenario.center;
+    let every =
+        Duration::from_millis(center.arrive_ms) / u32::try_from(center.callers).unwrap_or(1);
+    let plan = |index: usize| CallerPlan {
+        at: every * u32::try_from(index).unwrap_or(u32::MAX),
+        site: index % center.sites,
+        line: index / center.sites % LINES.len(),
+        talk: Duration::from_millis(center.talk_ms),
+        patience: None,
+    };
+    (0..center.callers).map(plan).collect()
+}
+
+/// Everything that a step needs.
+struct Stage<'a> {
+    cluster: &'a mut LocalCluster,
+    world: World,
+    recorder: Arc<Recorder>,
+    board: &'a Arc<Board>,
+    crowd: Crowd,
+    began: Instant,
+}
+
+impl Stage<'_> {
+    /// One fault, from its plan to the last trace of it. What was begun is mended also when something
+    /// goes wrong in between.
+    async fn live(&mut self, step: &Step, episode: &mut Episode) -> Result<()> {
+        let sites = self.target(step.target).await?;
+        episode.sites = sites.iter().map(|site| self.name(*site)).collect();
+        self.enter(&mut episode.life, Phase::SetUp)?;
+        let broken = self.broken(step, &sites, &mut episode.life).await;
+        let mended = if broken.is_ok() {
+            self.mended(step, &sites, &mut episode.life).await
+        } else {
+            self.mend(step, &sites).await.map(drop)
+        };
+        self.enter(&mut episode.life, Phase::CleanedUp)?;
+        broken.and(mended)
+    }
+
+    async fn broken(&mut self, step: &Step, sites: &[usize], life: &mut Life) -> Result<()> {
+        let mut noted = Vec::new();
+        for site in sites {
+            noted.push(self.make(step.fault.made(), *site).await?);
+        }
+        self.enter(life, Phase::Injected)?;
+        // With every node dead nobody is left to ask; that they are dead was seen at the kill.
+        if self.cluster.running().next().is_some() {
+            for (fault, index) in noted {
+                self.until_seen(fault, index).await?;
+            }
+        }
+        self.enter(life, Phase::Shown)?;
+        time::sleep(Duration::from_millis(step.lasts_ms)).await;
+        Ok(())
+    }
+
+    async fn mended(&mut self, step: &Step, sites: &[usize], life: &mut Life) -> Result<()> {
+        self.enter(life, Phase::Recovering)?;
+        for (fault, index) in self.mend(step, sites).await? {
+            self.until_seen(fault, index).await?;
+        }
+        self.enter(life, Phase::Recovered)
+    }
+
+    async fn mend(&mut self, step: &Step, sites: &[usize]) -> Result<Vec<(Fault, usize)>> {
+        let mut noted = Vec::new();
+        if let Some(kind) = step.fault.mended() {
+            for site in sites {
+                noted.push(self.make(kind, *site).await?);
+            }
+        }
+        Ok(noted)
+    }
+
+    async fn target(&self, target: Target) -> Result<Vec<usize>> {
+        let all = 0..self.cluster.places().len();
+        let leader = self.cluster.leader().await?;
+        Ok(match target {
+            Target::Leader => vec![leader],
+            Target::Follower => all.filter(|site| *site != leader).take(1).collect(),
+            Target::All => all.collect(),
+        })
+    }
+
+    async fn make(&mut self, kind: FaultKind, site: usize) -> Result<(Fault, usize)> {
+        let fault = faults::inject(self.cluster, &self.world, kind, site)
+            .await
+            .with_context(|| format!("{kind} {}", self.name(site)))?;
+        self.board.note(format!("{fault}: done"));
+        let index = self.recorder.fault(fault.clone());
+        Ok((fault, index))
+    }
+
+    async fn until_seen(&mut self, mut fault: Fault, index: usize) -> Result<()> {
+        let deadline = Instant::now() + SHOWS_WITHIN;
+        // A node that starts or is lost may be the one that is asked: then the next look counts.
+        while !faults::seen(self.cluster, &self.world, &mut fault).await.unwrap_or(false) {
+            if Instant::now() > deadline {
+                let sites = 0..self.cluster.places().len();
+                let logs: Vec<String> = sites.map(|site| self.cluster.tail(site)).collect();
+                bail!("'{fault}' does not show within {SHOWS_WITHIN:?}\n{}", logs.join("\n"));
+            }
+            time::sleep(LOOK_EVERY).await;
+        }
+        self.recorder.seen(index, fault.seen_us.unwrap_or_default());
+        Ok(())
+    }
+
+    async fn until(&mut self, at: Duration) -> Result<()> {
+        while Instant::now() < self.began + at {
+            self.crowd.check()?;
+            let left = (self.began + at).duration_since(Instant::now());
+            time::sleep(left.min(Duration::from_millis(200))).await;
+        }
+        Ok(())
+    }
+
+    fn enter(&self, life: &mut Life, phase: Phase) -> Result<()> {
+        Ok(life.enter(phase, self.world.now())?)
+    }
+
+    fn name(&self, site: usize) -> String {
+        self.cluster.plan().sites.get(site).map(|site| site.name.clone()).unwrap_or_default()
+    }
+}
+
+impl Action {
+    /// What is done.
+    const fn made(&self) -> FaultKind {
+        match self {
+            Self::KillNode => FaultKind::KillNode,
+            Self::KillRelay => FaultKind::KillRelay,
+            Self::KillSite => FaultKind::KillSite,
+            Self::FreezeNode => FaultKind::FreezeNode,
+            Self::DrainSite => FaultKind::DrainSite,
+        }
+    }
+
+    /// What mends it; none when it mends itself.
+    const fn mended(&self) -> Option<FaultKind> {
+        match self {
+            Self::KillNode | Self::KillSite => Some(FaultKind::StartNode),
+            Self::FreezeNode => Some(FaultKind::ThawNode),
+            Self::DrainSite => Some(FaultKind::OpenSite),
+            Self::KillRelay => None,
+        }
+    }
+}
+
+impl Step {
+    /// In a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let target = match self.target {
+            Target::Leader => "the leader's site",
+            Target::Follower => "another site",
+            Target::All => "every site",
+        };
+        format!("{} {target}", self.fault.made())
+    }
+}
+
+/// The programs of the product in a folder.
+///
+/// # Errors
+/// Names what is missing and how to build it.
+pub fn check_programs(folder: &Path) -> Result<()> {
+    for program in ["tandem", "tandem-relay"] {
+        if !folder.join(program).is_file() {
+            bail!(
+                "{program} is not in {}; build it with `cargo build -p tandem-node -p \
+                 tandem-media-relay`, or name its folder with --programs",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
