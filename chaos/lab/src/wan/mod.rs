@@ -1,1 +1,16 @@
 //! The router between hosts: delay, loss and cuts per directed pair.
+//!
+//! - [`model`]: what becomes of each packet; a value that reads no clock and does no I/O.
+//! - [`Router`]: the thread that moves packets between the hosts' devices, as the model says.
+//! - [`control`]: changes while it runs, by JSON lines on a Unix socket.
+//! - [`config`]: hosts and links from a TOML file.
+//! - [`presets`]: round trips that were measured between real places.
+
+pub mod limits;
+pub mod model;
+
+pub use model::{
+    Endpoint, Filter, HostIndex, LinkCounters, LinkSettings, LinkState, Loss, Network,
+    NetworkError, Order, Party, Prefix, Protocol, Rate, Reorder, SettingsError, Share,
+    StrayCounters,
+};
