@@ -408,5 +408,8 @@ fn check_name(name: &str) -> Result<(), NetworkError> {
 }
 
 #[cfg(test)]
+pub(crate) mod tests_support;
+
+#[cfg(test)]
 #[path = "network_tests.rs"]
 mod tests;
