@@ -6,7 +6,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tandem_phone::{RunTime, World};
 
@@ -32,19 +32,34 @@ pub enum FaultKind {
     DrainSite,
     /// The site takes work again.
     OpenSite,
+    /// The site is cut off with everybody at it.
+    CutSite,
+    /// The site's node and relay are cut off from the others'; people reach them.
+    CutNode,
+    /// One link, or one direction of all, is cut: nobody is out of everybody's reach.
+    CutLink,
+    /// Cut links are joined again.
+    Join,
+    /// Links to the other sites lose, delay or repeat packets.
+    Impair,
+    /// They are well again.
+    Restore,
 }
 
 impl FaultKind {
     /// True when the node stops acting: its legs must find another owner.
     #[must_use]
     pub const fn loses_node(self) -> bool {
-        matches!(self, Self::KillNode | Self::KillSite | Self::FreezeNode)
+        matches!(
+            self,
+            Self::KillNode | Self::KillSite | Self::FreezeNode | Self::CutSite | Self::CutNode
+        )
     }
 
     /// True when the relay's audio stops.
     #[must_use]
     pub const fn loses_relay(self) -> bool {
-        matches!(self, Self::KillRelay | Self::KillSite)
+        matches!(self, Self::KillRelay | Self::KillSite | Self::CutSite | Self::CutNode)
     }
 
     /// In a few words, before the name of the site.
@@ -59,6 +74,12 @@ impl FaultKind {
             Self::StartNode => "restart",
             Self::DrainSite => "drain",
             Self::OpenSite => "reopen",
+            Self::CutSite => "cut off",
+            Self::CutNode => "cut off the node of",
+            Self::CutLink => "cut a link of",
+            Self::Join => "join",
+            Self::Impair => "worsen the links of",
+            Self::Restore => "restore the links of",
         }
     }
 }
@@ -120,11 +141,7 @@ pub async fn inject(
     site: usize,
 ) -> Result<Fault> {
     let name = cluster.plan().sites.get(site).context("no such site")?.name.clone();
-    let standing = match leader_now(cluster).await {
-        Some(leader) if leader == site => Standing::Leader,
-        _ => Standing::Follower,
-    };
-    let made_us = world.now();
+    let fault = planned(cluster, world, kind, site).await?;
     match kind {
         FaultKind::KillNode => cluster.kill_node(site)?,
         FaultKind::KillRelay => cluster.kill_relay(site)?,
@@ -134,8 +151,33 @@ pub async fn inject(
         FaultKind::StartNode => cluster.start_node(site)?,
         FaultKind::DrainSite => set_site(cluster, &name, "draining").await?,
         FaultKind::OpenSite => set_site(cluster, &name, "open").await?,
+        FaultKind::CutSite
+        | FaultKind::CutNode
+        | FaultKind::CutLink
+        | FaultKind::Join
+        | FaultKind::Impair
+        | FaultKind::Restore => bail!("{kind}: this is made by the network, not by the cluster"),
     }
-    Ok(Fault { kind, site: name, sip: cluster.sip(site), standing, made_us, seen_us: None })
+    Ok(fault)
+}
+
+/// The record of a fault that is made now, by whoever makes it.
+///
+/// # Errors
+/// When there is no such site.
+pub async fn planned(
+    cluster: &LocalCluster,
+    world: &World,
+    kind: FaultKind,
+    site: usize,
+) -> Result<Fault> {
+    let name = cluster.plan().sites.get(site).context("no such site")?.name.clone();
+    let standing = match leader_now(cluster).await {
+        Some(leader) if leader == site => Standing::Leader,
+        _ => Standing::Follower,
+    };
+    let (sip, made_us) = (cluster.sip(site), world.now());
+    Ok(Fault { kind, site: name, sip, standing, made_us, seen_us: None })
 }
 
 /// Whether the cluster shows a fault, as a running node sees it; writes the moment down the first
@@ -165,12 +207,18 @@ async fn shows(cluster: &LocalCluster, fault: &Fault) -> Result<bool> {
         Ok(site.map(|site| site.state).unwrap_or_default())
     };
     Ok(match fault.kind {
-        FaultKind::KillNode | FaultKind::KillSite | FaultKind::FreezeNode => life().await? != "up",
-        FaultKind::StartNode | FaultKind::ThawNode => life().await? == "up",
+        FaultKind::KillNode
+        | FaultKind::KillSite
+        | FaultKind::FreezeNode
+        | FaultKind::CutSite
+        | FaultKind::CutNode => life().await? != "up",
+        FaultKind::StartNode | FaultKind::ThawNode | FaultKind::Join => life().await? == "up",
         FaultKind::DrainSite => matches!(state().await?.as_str(), "draining" | "drained"),
         FaultKind::OpenSite => state().await? == "open",
         // The cluster's view of relays is the node's: what people hear is the measure.
         FaultKind::KillRelay => true,
+        // The router's counters show these.
+        FaultKind::CutLink | FaultKind::Impair | FaultKind::Restore => true,
     })
 }
 

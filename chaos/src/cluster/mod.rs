@@ -71,8 +71,8 @@ pub struct Plan {
     pub ground: Arc<dyn Ground>,
 }
 
-/// The sites' names and regions, in the order in which plans take them.
-const CITIES: [(&str, &str); SITES_MAX] = [
+/// Names and regions of sites on loopback, in the order in which plans take them.
+pub const CITIES: [(&str, &str); SITES_MAX] = [
     ("lon", "eu-west"),
     ("fra", "eu-central"),
     ("mil", "eu-south"),
@@ -86,17 +86,17 @@ impl Plan {
     /// Three cities on 127.`block`.1.1, .2.1 and .3.1, with callers from 127.`block`.9.0/24.
     #[must_use]
     pub fn three_sites(dir: &Path, programs: &Path, block: u8) -> Self {
-        Self::sites(dir, programs, [127, block], 3, Arc::new(Loopback))
+        Self::sites(dir, programs, [127, block], &CITIES[..3], Arc::new(Loopback))
     }
 
-    /// So many cities (at most [`SITES_MAX`]) on N.1.1, N.2.1 and so on, where N are the first two bytes
-    /// of all addresses, with callers from N.9.0/24.
+    /// These sites (name and region; at most [`SITES_MAX`]) on N.1.1, N.2.1 and so on, where N are the
+    /// first two bytes of all addresses, with callers from N.9.0/24.
     #[must_use]
     pub fn sites(
         dir: &Path,
         programs: &Path,
         net: [u8; 2],
-        count: usize,
+        named: &[(&str, &str)],
         ground: Arc<dyn Ground>,
     ) -> Self {
         let [a, b] = net;
@@ -109,7 +109,7 @@ impl Plan {
         Self {
             dir: dir.to_owned(),
             programs: programs.to_owned(),
-            sites: (1..).zip(&CITIES).take(count).map(site).collect(),
+            sites: (1..).zip(named).map(site).collect(),
             timing: Timing::default(),
             trunks: vec![Trunk {
                 name: "carrier".to_owned(),

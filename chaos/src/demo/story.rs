@@ -257,6 +257,12 @@ fn shown(fault: &Fault, seen: RunTime) -> String {
         FaultKind::StartNode | FaultKind::ThawNode => format!("up again after {after} ms"),
         FaultKind::DrainSite | FaultKind::OpenSite => format!("in force after {after} ms"),
         FaultKind::KillRelay => "its audio goes elsewhere".to_owned(),
+        FaultKind::CutSite
+        | FaultKind::CutNode
+        | FaultKind::CutLink
+        | FaultKind::Join
+        | FaultKind::Impair
+        | FaultKind::Restore => format!("seen after {after} ms"),
     }
 }
 

@@ -66,11 +66,18 @@ impl<'a> Document<'a> {
 pub fn sentence(judgement: &Judgement) -> String {
     let Judgement { placed, answered, left, lost, order_inversions, .. } = judgement;
     let talks: usize = talking_hit(judgement).map(|loss| loss.conversations.of).sum();
+    let died = |kind| judgement.losses.iter().any(|loss| loss.fault.kind == kind);
+    let although = match (died(FaultKind::KillNode), died(FaultKind::KillSite), talks) {
+        (true, true, _) => {
+            format!(", although a leader and a whole site died ({talks} conversations went on)")
+        }
+        (.., 0) => String::new(),
+        _ => format!(", and {talks} conversations went on"),
+    };
     if judgement.is_clean() {
         format!(
             "Nobody was lost: of {placed} callers with a place {answered} reached the right agent in \
-             turn and {left} hung up themselves, although a leader and a whole site died \
-             ({talks} conversations went on)."
+             turn and {left} hung up themselves{although}."
         )
     } else {
         format!(

@@ -14,6 +14,20 @@ const TEXTS: &[&str] = &[
     include_str!("../../scenarios/site-killed.toml"),
     include_str!("../../scenarios/site-drained.toml"),
     include_str!("../../scenarios/follower-crash-loop.toml"),
+    include_str!("../../scenarios/leader-cut-off.toml"),
+    include_str!("../../scenarios/follower-cut-off.toml"),
+    include_str!("../../scenarios/leader-is-not-heard.toml"),
+    include_str!("../../scenarios/leader-hears-nobody.toml"),
+    include_str!("../../scenarios/one-link-cut.toml"),
+    include_str!("../../scenarios/flapping-link.toml"),
+    include_str!("../../scenarios/latency-step.toml"),
+    include_str!("../../scenarios/reordered.toml"),
+    include_str!("../../scenarios/loss-1.toml"),
+    include_str!("../../scenarios/loss-5.toml"),
+    include_str!("../../scenarios/loss-bursts.toml"),
+    include_str!("../../scenarios/mtu-black-hole.toml"),
+    include_str!("../../scenarios/city-cut-off.toml"),
+    include_str!("../../scenarios/leaders-city-cut-off.toml"),
 ];
 
 /// All of them.

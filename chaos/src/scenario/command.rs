@@ -4,22 +4,25 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use tandem_lab::host::isolate_self;
 
-use super::{Ran, Scenario, Set, all, run};
+use super::{
+    Network, Scenario, Set, all,
+    run::{Ran, run},
+    wan,
+};
 use crate::{
-    cluster::{LocalCluster, Loopback, Plan},
+    cluster::{CITIES, LocalCluster, Loopback, Plan},
     demo::Output,
     folder::RunFolder,
     ports,
     report::{self, Run},
 };
-
-/// Loopback traffic stays within a millisecond.
-const ROUND_TRIP_MS: u64 = 1;
 
 /// Scenarios.
 #[derive(Debug, Clone, Subcommand)]
@@ -67,6 +70,7 @@ pub fn main(command: Command) -> ExitCode {
                 let base = dir.map_or_else(|| RunFolder::usual("chaos"), Ok)?;
                 let programs = programs.map_or_else(beside, Ok)?;
                 super::run::check_programs(&programs)?;
+                enter_room(&scenarios)?;
                 run_all(&scenarios, &Where { base, programs, block }, output)
             };
             work()
@@ -130,6 +134,21 @@ fn chosen(names: &[String], set: Option<&str>) -> Result<Vec<Scenario>> {
         .collect()
 }
 
+/// As root, everything runs in namespaces that end with this program, however it ends.
+fn enter_room(scenarios: &[Scenario]) -> Result<()> {
+    let is_root = rustix::process::geteuid().is_root();
+    let wan = scenarios.iter().find(|it| it.center.network == Network::Wan);
+    match (is_root, wan) {
+        (true, _) => Ok(isolate_self()?),
+        (false, None) => Ok(()),
+        (false, Some(scenario)) => bail!(
+            "{} needs root: network namespaces, and a router between them. Run it as root, or choose \
+             scenarios whose network is loopback",
+            scenario.name
+        ),
+    }
+}
+
 fn beside() -> Result<PathBuf> {
     let own = env::current_exe().context("the path of this program")?;
     Ok(own.parent().map(Path::to_owned).unwrap_or_default())
@@ -161,18 +180,23 @@ fn run_all(scenarios: &[Scenario], at: &Where, output: Output) -> Result<u8> {
 /// run/.
 fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     let folder = RunFolder::take(&at.base.join(&scenario.name))?;
-    let plan = Plan::sites(
-        &folder.run(),
-        &at.programs,
-        [127, at.block],
-        scenario.center.sites,
-        std::sync::Arc::new(Loopback),
-    );
-    ports::check(&plan)?;
+    let (plan, wan) = match scenario.center.network {
+        Network::Wan => {
+            let (plan, wan) = wan::build(&folder.run(), &at.programs, scenario.center.sites)?;
+            (plan, Some(wan))
+        }
+        Network::Loopback => {
+            let sites = CITIES.get(..scenario.center.sites).unwrap_or_default();
+            let net = [127, at.block];
+            let plan = Plan::sites(&folder.run(), &at.programs, net, sites, Arc::new(Loopback));
+            ports::check(&plan)?;
+            (plan, None)
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ran = runtime.block_on(async {
         let cluster = LocalCluster::prepare(plan)?;
-        anyhow::Ok(run(scenario, cluster, ROUND_TRIP_MS).await)
+        anyhow::Ok(run(scenario, cluster, wan).await)
     })?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     let write = |name: &str, text: String| {

@@ -9,9 +9,11 @@ pub mod life;
 mod plan;
 mod run;
 mod verdict;
+mod wan;
 
 pub use catalog::all;
 pub use command::{Command, main};
-pub use plan::{Action, Allow, Center, Network, PlanError, Scenario, Set, Step, Target};
-pub use run::{Ran, run};
+pub use plan::{
+    Action, Allow, Center, Impairment, Network, Open, PlanError, Scenario, Set, Step, Target,
+};
 pub use verdict::{Episode, Outcome, Verdict};

@@ -1,6 +1,7 @@
 //! A scenario as it is written: TOML, every key documented here, unknown keys refused.
 
 use serde::{Deserialize, Serialize};
+use tandem_lab::wan::{Filter, LinkSettings, Loss, Reorder, Share};
 use thiserror::Error;
 
 use crate::{
@@ -8,6 +9,9 @@ use crate::{
     cluster::{SITES_MAX, Timing},
     limits::{AGENTS_MAX, CALLERS_MAX, STEPS_MAX},
 };
+
+/// How long a packet is held back so that others overtake it, microseconds: one packet's time.
+const HELD_BACK_US: u64 = 25_000;
 
 /// What is broken, how, and what must hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,6 +132,100 @@ pub enum Action {
     FreezeNode,
     /// The site takes no new work, and takes work again.
     DrainSite,
+    /// The city is cut off with everybody in it, and joined again.
+    CutSite,
+    /// Its host (node and relay) is cut off from the other hosts, and joined again; people still reach all
+    /// of them.
+    CutNode,
+    /// Its host hears nothing from the other hosts, or is not heard by them, for a time.
+    CutOneWay {
+        /// What stays open.
+        open: Open,
+    },
+    /// The link between its host and that of the next city is cut; both reach everybody else.
+    CutLink,
+    /// Its host is cut off and joined again, so many times.
+    Flap {
+        /// How often.
+        times: u32,
+        /// How long each cut and each pause is, milliseconds.
+        period_ms: u64,
+    },
+    /// The city's links to the other cities become worse, and well again.
+    Impair(Impairment),
+}
+
+/// What stays open of a one-way cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Open {
+    /// The host hears the others, and is not heard.
+    In,
+    /// The host is heard, and hears nobody.
+    Out,
+}
+
+/// What becomes worse of links between cities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Impairment {
+    /// One-way delay on top of the measured one, milliseconds.
+    pub delay_ms: u64,
+    /// Further delay, even between nothing and this, milliseconds.
+    pub jitter_ms: u64,
+    /// Share of packets that others overtake.
+    pub reorder: Share,
+    /// Share of packets that arrive twice.
+    pub duplicate: Share,
+    /// Share of packets that are lost, each by itself.
+    pub loss: Share,
+    /// Packets that a burst of losses lasts in the mean; none for single losses. The share lost stays.
+    pub burst_packets: Option<u32>,
+    /// Longer IP packets disappear without a word.
+    pub longer_than: Option<u16>,
+}
+
+impl Impairment {
+    pub(super) fn on(&self, base: &LinkSettings) -> LinkSettings {
+        LinkSettings {
+            delay_us: base.delay_us + self.delay_ms * 1_000,
+            jitter_us: self.jitter_ms * 1_000,
+            loss: self.losses(),
+            duplicate: self.duplicate,
+            reorder: Reorder { share: self.reorder, hold_us: HELD_BACK_US },
+            filters: self
+                .longer_than
+                .map(|longer_than| Filter { longer_than: Some(longer_than), ..Filter::default() })
+                .into_iter()
+                .collect(),
+            ..base.clone()
+        }
+    }
+
+    pub(super) fn off(&self, worse: &LinkSettings) -> LinkSettings {
+        let delay_us = worse.delay_us.saturating_sub(self.delay_ms * 1_000);
+        LinkSettings { state: worse.state, ..LinkSettings::delayed_us(delay_us) }
+    }
+
+    /// A chain that loses everything in its bad state loses the share `good_to_bad / (good_to_bad +
+    /// bad_to_good)`, in bursts of `1 / bad_to_good` in the mean.
+    fn losses(&self) -> Loss {
+        let share = f64::from(self.loss);
+        let all = Share::new(1.0).unwrap_or_default();
+        match self.burst_packets.filter(|packets| *packets > 1 && share > 0.0 && share < 1.0) {
+            None => Loss::Random { share: self.loss },
+            Some(packets) => {
+                let recovers = 1.0 / f64::from(packets);
+                let turns = (recovers * share / (1.0 - share)).min(1.0);
+                Loss::GilbertElliott {
+                    good_to_bad: Share::new(turns).unwrap_or_default(),
+                    bad_to_good: Share::new(recovers).unwrap_or_default(),
+                    loss_good: Share::default(),
+                    loss_bad: all,
+                }
+            }
+        }
+    }
 }
 
 impl Action {
@@ -140,6 +238,12 @@ impl Action {
             | Self::KillSite
             | Self::FreezeNode
             | Self::DrainSite => false,
+            Self::CutSite
+            | Self::CutNode
+            | Self::CutOneWay { .. }
+            | Self::CutLink
+            | Self::Flap { .. }
+            | Self::Impair(_) => true,
         }
     }
 }
@@ -302,6 +406,30 @@ lasts_ms = 2000
             let error = Scenario::parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(says), "{to}: {error}");
         }
+    }
+
+    // Goal: what is made worse is as bad as it says, and taken back whole.
+    #[test]
+    fn impairments() {
+        let share = |share| Share::new(share).unwrap();
+        let base = LinkSettings::delayed_us(10_000);
+        let worse = Impairment {
+            delay_ms: 90,
+            loss: share(0.2),
+            burst_packets: Some(5),
+            ..Impairment::default()
+        };
+        let on = worse.on(&base);
+        assert_eq!(on.delay_us, 100_000);
+        let Loss::GilbertElliott { good_to_bad, bad_to_good, .. } = on.loss else {
+            panic!("{on:?}")
+        };
+        let (bad, good) = (f64::from(good_to_bad), f64::from(bad_to_good));
+        assert!((bad / (bad + good) - 0.2).abs() < 1e-9, "{bad} {good}");
+        assert_eq!(worse.off(&on), base);
+        let hole = Impairment { longer_than: Some(1_300), ..Impairment::default() };
+        assert_eq!(hole.on(&base).filters.len(), 1);
+        assert_eq!(hole.off(&hole.on(&base)), base);
     }
 
     // Goal: what a scenario allows replaces the usual, and nothing else does.

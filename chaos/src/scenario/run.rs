@@ -4,13 +4,15 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use tandem_lab::wan::LinkState;
 use tandem_phone::{AnswerPolicy, World, WorldOptions};
 use tokio::time::{self, Instant};
 
 use super::{
     life::{Life, Phase},
-    plan::{Action, Scenario, Step, Target},
+    plan::{Action, Open, Scenario, Step, Target},
     verdict::{Episode, Outcome, Verdict},
+    wan::{Direction, Wan},
 };
 use crate::{
     center,
@@ -26,6 +28,8 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 /// The last caller must be through this long after the last step and the last arrival.
 const THROUGH_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Loopback traffic stays within a millisecond.
+const ROUND_TRIP_MS: u64 = 1;
 /// How long phones may take to hang up and leave.
 const LEAVE_MS_MAX: u64 = 3_000;
 /// From an INVITE to the answer of an agent's phone.
@@ -46,10 +50,15 @@ pub struct Ran {
 
 /// Runs a scenario on a cluster that is prepared and not yet founded. Whatever happens becomes part of the
 /// verdict: what the laboratory itself could not do is *harness failed*, never a pass.
-pub async fn run(scenario: &Scenario, mut cluster: LocalCluster, round_trip_ms: u64) -> Ran {
+pub(super) async fn run(
+    scenario: &Scenario,
+    mut cluster: LocalCluster,
+    wan: Option<Arc<Wan>>,
+) -> Ran {
+    let round_trip_ms = wan.as_ref().map_or(ROUND_TRIP_MS, |wan| wan.round_trip_ms());
     let board = Arc::new(Board::new(scenario.step.len() + 2, scenario.center.callers as u64));
     let mut verdict = Verdict::of(scenario);
-    let played = play(scenario, &mut cluster, &board, &mut verdict).await;
+    let played = play(scenario, &mut cluster, wan, &board, &mut verdict).await;
     let killed = cluster.end();
     let evidence = match played {
         Ok(evidence) => {
@@ -73,6 +82,7 @@ pub async fn run(scenario: &Scenario, mut cluster: LocalCluster, round_trip_ms: 
 async fn play(
     scenario: &Scenario,
     cluster: &mut LocalCluster,
+    wan: Option<Arc<Wan>>,
     board: &Arc<Board>,
     verdict: &mut Verdict,
 ) -> Result<Evidence> {
@@ -96,7 +106,7 @@ async fn play(
     let sites = cluster.plan().sites.iter().map(|site| site.name.clone()).collect();
     let began = Instant::now();
     let crowd = Crowd::start(&callers(scenario), trunks, sites, &recorder, board);
-    let mut stage = Stage { cluster, world, recorder, board, crowd, began };
+    let mut stage = Stage { cluster, wan, world, recorder, board, crowd, began };
     for step in &scenario.step {
         stage.until(Duration::from_millis(step.at_ms)).await?;
         board.phase(&step.words(), "");
@@ -137,6 +147,7 @@ fn callers(scenario: &Scenario) -> Vec<CallerPlan> {
 /// Everything that a step needs.
 struct Stage<'a> {
     cluster: &'a mut LocalCluster,
+    wan: Option<Arc<Wan>>,
     world: World,
     recorder: Arc<Recorder>,
     board: &'a Arc<Board>,
@@ -164,7 +175,7 @@ impl Stage<'_> {
     async fn broken(&mut self, step: &Step, sites: &[usize], life: &mut Life) -> Result<()> {
         let mut noted = Vec::new();
         for site in sites {
-            noted.push(self.make(step.fault.made(), *site).await?);
+            noted.push(self.make(&step.fault, *site).await?);
         }
         self.enter(life, Phase::Injected)?;
         // With every node dead nobody is left to ask; that they are dead was seen at the kill.
@@ -190,7 +201,7 @@ impl Stage<'_> {
         let mut noted = Vec::new();
         if let Some(kind) = step.fault.mended() {
             for site in sites {
-                noted.push(self.make(kind, *site).await?);
+                noted.push(self.unmake(&step.fault, kind, *site).await?);
             }
         }
         Ok(noted)
@@ -206,13 +217,85 @@ impl Stage<'_> {
         })
     }
 
-    async fn make(&mut self, kind: FaultKind, site: usize) -> Result<(Fault, usize)> {
+    async fn make(&mut self, action: &Action, site: usize) -> Result<(Fault, usize)> {
+        let kind = action.made();
+        if !action.needs_wan() {
+            return self.inject(kind, site).await;
+        }
+        let fault = faults::planned(self.cluster, &self.world, kind, site).await?;
+        let wan = self.wan()?;
+        match action {
+            Action::CutSite => wan.border(site, LinkState::Down)?,
+            Action::CutNode => wan.between_hosts(site, Direction::Both, LinkState::Down)?,
+            Action::CutOneWay { open } => {
+                let cut = match open {
+                    Open::In => Direction::Out,
+                    Open::Out => Direction::In,
+                };
+                wan.between_hosts(site, cut, LinkState::Down)?;
+            }
+            Action::CutLink => wan.link(site, self.next(site), LinkState::Down)?,
+            Action::Flap { times, period_ms } => self.flap(site, *times, *period_ms).await?,
+            Action::Impair(by) => wan.impair(site, by)?,
+            Action::KillNode
+            | Action::KillRelay
+            | Action::KillSite
+            | Action::FreezeNode
+            | Action::DrainSite => {}
+        }
+        Ok(self.note(fault))
+    }
+
+    async fn unmake(
+        &mut self,
+        action: &Action,
+        kind: FaultKind,
+        site: usize,
+    ) -> Result<(Fault, usize)> {
+        if !action.needs_wan() {
+            return self.inject(kind, site).await;
+        }
+        let fault = faults::planned(self.cluster, &self.world, kind, site).await?;
+        let wan = self.wan()?;
+        match action {
+            Action::CutSite => wan.border(site, LinkState::Up)?,
+            Action::CutLink => wan.link(site, self.next(site), LinkState::Up)?,
+            Action::Impair(by) => wan.restore(site, by)?,
+            _ => wan.between_hosts(site, Direction::Both, LinkState::Up)?,
+        }
+        Ok(self.note(fault))
+    }
+
+    async fn flap(&self, site: usize, times: u32, period_ms: u64) -> Result<()> {
+        let (wan, half) = (self.wan()?, Duration::from_millis(period_ms / 2));
+        for _ in 0..times {
+            wan.between_hosts(site, Direction::Both, LinkState::Down)?;
+            time::sleep(half).await;
+            wan.between_hosts(site, Direction::Both, LinkState::Up)?;
+            time::sleep(half).await;
+        }
+        Ok(())
+    }
+
+    async fn inject(&mut self, kind: FaultKind, site: usize) -> Result<(Fault, usize)> {
         let fault = faults::inject(self.cluster, &self.world, kind, site)
             .await
             .with_context(|| format!("{kind} {}", self.name(site)))?;
+        Ok(self.note(fault))
+    }
+
+    fn note(&self, fault: Fault) -> (Fault, usize) {
         self.board.note(format!("{fault}: done"));
         let index = self.recorder.fault(fault.clone());
-        Ok((fault, index))
+        (fault, index)
+    }
+
+    fn wan(&self) -> Result<Arc<Wan>> {
+        self.wan.clone().context("a step needs `network = \"wan\"`")
+    }
+
+    fn next(&self, site: usize) -> usize {
+        (site + 1) % self.cluster.places().len()
     }
 
     async fn until_seen(&mut self, mut fault: Fault, index: usize) -> Result<()> {
@@ -257,6 +340,10 @@ impl Action {
             Self::KillSite => FaultKind::KillSite,
             Self::FreezeNode => FaultKind::FreezeNode,
             Self::DrainSite => FaultKind::DrainSite,
+            Self::CutSite => FaultKind::CutSite,
+            Self::CutNode => FaultKind::CutNode,
+            Self::CutOneWay { .. } | Self::CutLink | Self::Flap { .. } => FaultKind::CutLink,
+            Self::Impair(_) => FaultKind::Impair,
         }
     }
 
@@ -266,7 +353,11 @@ impl Action {
             Self::KillNode | Self::KillSite => Some(FaultKind::StartNode),
             Self::FreezeNode => Some(FaultKind::ThawNode),
             Self::DrainSite => Some(FaultKind::OpenSite),
-            Self::KillRelay => None,
+            Self::CutSite | Self::CutNode | Self::CutOneWay { .. } | Self::CutLink => {
+                Some(FaultKind::Join)
+            }
+            Self::Impair(_) => Some(FaultKind::Restore),
+            Self::KillRelay | Self::Flap { .. } => None,
         }
     }
 }
@@ -288,7 +379,7 @@ impl Step {
 ///
 /// # Errors
 /// Names what is missing and how to build it.
-pub fn check_programs(folder: &Path) -> Result<()> {
+pub(super) fn check_programs(folder: &Path) -> Result<()> {
     for program in ["tandem", "tandem-relay"] {
         if !folder.join(program).is_file() {
             bail!(
