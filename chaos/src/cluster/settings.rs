@@ -19,6 +19,17 @@ pub struct Timing {
     pub lease_margin_ms: u64,
 }
 
+impl Timing {
+    /// For nodes in different cities: what a node does when nothing is set.
+    pub const BETWEEN_CITIES: Self = Self {
+        heartbeat_ms: 100,
+        election_min_ms: 300,
+        election_max_ms: 600,
+        lease_ms: 2_000,
+        lease_margin_ms: 200,
+    };
+}
+
 impl Default for Timing {
     /// For nodes that hear each other within a few milliseconds.
     fn default() -> Self {

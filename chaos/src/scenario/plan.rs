@@ -155,6 +155,13 @@ pub enum Action {
     Impair(Impairment),
 }
 
+impl Action {
+    /// True when only the router can tell that it works.
+    pub(super) const fn shows_on_the_router(&self) -> bool {
+        matches!(self, Self::CutOneWay { .. } | Self::CutLink | Self::Flap { .. } | Self::Impair(_))
+    }
+}
+
 /// What stays open of a one-way cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +193,11 @@ pub struct Impairment {
 }
 
 impl Impairment {
+    /// True when every packet arrives, once, in its order.
+    pub(super) fn only_delays(&self) -> bool {
+        *self == Self { delay_ms: self.delay_ms, jitter_ms: self.jitter_ms, ..Self::default() }
+    }
+
     pub(super) fn on(&self, base: &LinkSettings) -> LinkSettings {
         LinkSettings {
             delay_us: base.delay_us + self.delay_ms * 1_000,

@@ -12,7 +12,7 @@ use super::{
     life::{Life, Phase},
     plan::{Action, Open, Scenario, Step, Target},
     verdict::{Episode, Outcome, Verdict},
-    wan::{Direction, Wan},
+    wan::{Direction, Done, Wan},
 };
 use crate::{
     center,
@@ -39,13 +39,13 @@ const AGENT_TALK: f64 = 0.8;
 
 /// Everything that a run leaves behind.
 #[derive(Debug)]
-pub struct Ran {
+pub(super) struct Ran {
     /// How it ended.
-    pub verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// What everybody experienced, when the run got so far.
-    pub evidence: Option<Evidence>,
+    pub(super) evidence: Option<Evidence>,
     /// What was seen of the cluster.
-    pub board: Arc<Board>,
+    pub(super) board: Arc<Board>,
 }
 
 /// Runs a scenario on a cluster that is prepared and not yet founded. Whatever happens becomes part of the
@@ -173,11 +173,17 @@ impl Stage<'_> {
     }
 
     async fn broken(&mut self, step: &Step, sites: &[usize], life: &mut Life) -> Result<()> {
-        let mut noted = Vec::new();
+        let (mut noted, mut before) = (Vec::new(), Vec::new());
         for site in sites {
+            if let Some(wan) = &self.wan {
+                before.push((*site, wan.done(*site)?));
+            }
             noted.push(self.make(&step.fault, *site).await?);
         }
         self.enter(life, Phase::Injected)?;
+        if step.fault.shows_on_the_router() {
+            self.until_harmed(&step.fault, &before).await?;
+        }
         // With every node dead nobody is left to ask; that they are dead was seen at the kill.
         if self.cluster.running().next().is_some() {
             for (fault, index) in noted {
@@ -186,6 +192,31 @@ impl Stage<'_> {
         }
         self.enter(life, Phase::Shown)?;
         time::sleep(Duration::from_millis(step.lasts_ms)).await;
+        Ok(())
+    }
+
+    /// Packets must have met the fault, or it proved nothing.
+    async fn until_harmed(&self, action: &Action, before: &[(usize, Done)]) -> Result<()> {
+        let (wan, deadline) = (self.wan()?, Instant::now() + SHOWS_WITHIN);
+        // Delay harms nothing; then a packet that came through is what shows it.
+        let only_late = matches!(action, Action::Impair(by) if by.only_delays());
+        for (site, before) in before {
+            loop {
+                let now = wan.done(*site)?;
+                let met = if only_late {
+                    now.carried > before.carried
+                } else {
+                    now.harmed > before.harmed
+                };
+                if met {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!("no packet met the fault at {}", self.name(*site));
+                }
+                time::sleep(LOOK_EVERY).await;
+            }
+        }
         Ok(())
     }
 

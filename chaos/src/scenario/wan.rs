@@ -16,11 +16,11 @@ use std::{
 use anyhow::{Context, Result};
 use tandem_lab::{
     host::{HostSpec, Lab},
-    wan::{LinkCounters, LinkSettings, LinkState, Party, Preset},
+    wan::{LinkCounters, LinkSettings, LinkState, Party, presets::Preset},
 };
 
 use super::plan::Impairment;
-use crate::cluster::{Ground, Plan};
+use crate::cluster::{Ground, Plan, Timing};
 
 /// First two bytes of all addresses.
 const NET: [u8; 2] = [10, 77];
@@ -77,7 +77,7 @@ pub(super) fn build(dir: &Path, programs: &Path, sites: usize) -> Result<(Plan, 
     let ground: Arc<dyn Ground> = Arc::clone(&wan) as Arc<dyn Ground>;
     let named: Vec<(&str, &str)> = cities.iter().map(|city| (*city, *city)).collect();
     let plan = Plan::sites(dir, programs, NET, &named, ground);
-    Ok((plan, wan))
+    Ok((Plan { timing: Timing::BETWEEN_CITIES, ..plan }, wan))
 }
 
 fn site(city: &str) -> Party {
@@ -95,7 +95,7 @@ impl Wan {
         let pairs =
             self.cities.iter().flat_map(|one| self.cities.iter().map(move |other| (one, other)));
         let trips = pairs.filter_map(|(one, other)| preset?.round_trip_us(one, other));
-        trips.max().unwrap_or(0).div_ceil(1_000)
+        trips.max().unwrap_or(0_u64).div_ceil(1_000)
     }
 
     /// Cuts a city off with everybody in it, or joins it again. The operator still reaches its node.
@@ -145,24 +145,23 @@ impl Wan {
         self.change(city, |worse| by.off(worse))
     }
 
-    /// What the links of a city to the others did up to now.
-    pub(super) fn counters(&self, city: usize) -> Result<LinkCounters> {
-        let mut sum = LinkCounters::default();
+    /// What the links of a city to the others did to packets up to now: carried, and harmed (lost, held
+    /// back, repeated).
+    pub(super) fn done(&self, city: usize) -> Result<Done> {
+        let mut done = Done::default();
         let city = self.city(city)?;
         for other in self.cities.iter().filter(|other| **other != city) {
             for (from, to) in [(city, *other), (*other, city)] {
                 for pair in self.lab.router().counters(&site(from), &site(to))? {
-                    let it = pair.counters;
-                    sum.offered += it.offered;
-                    sum.delivered += it.delivered;
-                    sum.duplicated += it.duplicated;
-                    sum.held_back += it.held_back;
-                    sum.dropped.down += it.dropped.down + it.dropped.cut;
-                    sum.dropped.lost += it.dropped.lost + it.dropped.filtered;
+                    let LinkCounters { delivered, duplicated, held_back, dropped, .. } =
+                        pair.counters;
+                    let lost = dropped.down + dropped.cut + dropped.lost + dropped.filtered;
+                    done.carried += delivered;
+                    done.harmed += lost + duplicated + held_back;
                 }
             }
         }
-        Ok(sum)
+        Ok(done)
     }
 
     fn set(&self, from: &Party, to: &Party, state: LinkState) -> Result<()> {
@@ -181,6 +180,15 @@ impl Wan {
     fn city(&self, index: usize) -> Result<&'static str> {
         self.cities.get(index).copied().context("no such city")
     }
+}
+
+/// See [`Wan::done`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Packets.
+    pub(super) carried: u64,
+    /// Packets.
+    pub(super) harmed: u64,
 }
 
 /// Which way a cut holds, seen from the city.
