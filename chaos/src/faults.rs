@@ -124,6 +124,9 @@ impl fmt::Display for Fault {
             (FaultKind::KillNode, Standing::Leader) => {
                 write!(f, "kill the leader's node, {}", self.site)
             }
+            (FaultKind::KillSite, Standing::Leader) => {
+                write!(f, "kill the leader's site, {}", self.site)
+            }
             _ => write!(f, "{} {}", self.kind, self.site),
         }
     }

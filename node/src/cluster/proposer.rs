@@ -114,10 +114,34 @@ struct Pending {
 enum Stage {
     /// Never left this node.
     New,
-    /// On its way.
+    /// On its way for the first time.
     Sent,
     /// A try ended without an outcome.
     Again,
+    /// On its way once more.
+    Resent,
+}
+
+impl Stage {
+    /// On its way, if it is to be sent now.
+    const fn sent(self) -> Option<Self> {
+        match self {
+            Self::New => Some(Self::Sent),
+            Self::Again => Some(Self::Resent),
+            Self::Sent | Self::Resent => None,
+        }
+    }
+
+    /// What an outcome of the log says of the command. That a life is over, or a number too old, says it
+    /// of this try alone: an earlier one, whose answer was lost, may have been carried out.
+    fn heard(self, outcome: Outcome) -> Result<Outcome, ProposeError> {
+        let of_this_try =
+            matches!(outcome, Err(Rejection::Fenced { .. } | Rejection::TooOld { .. }));
+        if self == Self::Resent && of_this_try {
+            return Err(ProposeError::Unknown);
+        }
+        Ok(outcome)
+    }
 }
 
 impl Proposer {
@@ -150,7 +174,7 @@ impl Proposer {
         for (_, pending) in life.into_iter().flat_map(|life| life.pending) {
             let error = match pending.stage {
                 Stage::New => ProposeError::NotDone,
-                Stage::Sent | Stage::Again => ProposeError::Unknown,
+                Stage::Sent | Stage::Again | Stage::Resent => ProposeError::Unknown,
             };
             // Whoever asked may have given up.
             pending.reply.map(|reply| reply.send(Err(error)));
@@ -287,9 +311,7 @@ impl Inner {
         let mut room = Room::of_group(SEND_MAX);
         let mut envelopes = Vec::new();
         for (sequence, pending) in &mut life.pending {
-            if pending.stage == Stage::Sent {
-                continue;
-            }
+            let Some(sent) = pending.stage.sent() else { continue };
             let age = pending.since.elapsed().as_millis();
             let envelope = Envelope {
                 node,
@@ -304,7 +326,7 @@ impl Inner {
             if room.take(&envelope).is_err() {
                 break;
             }
-            pending.stage = Stage::Sent;
+            pending.stage = sent;
             envelopes.push(envelope);
         }
         (!envelopes.is_empty()).then_some((epoch, envelopes))
@@ -335,9 +357,10 @@ impl Inner {
             let Some(life) = state.life.as_mut().filter(|life| life.epoch == epoch) else { return };
             for (sequence, outcome) in outcomes {
                 over |= matches!(outcome, Err(Rejection::Fenced { .. }));
-                let reply = life.pending.remove(&sequence).and_then(|pending| pending.reply);
+                let Some(pending) = life.pending.remove(&sequence) else { continue };
+                let heard = pending.stage.heard(outcome);
                 // Whoever asked may have given up.
-                reply.map(|reply| reply.send(Ok(outcome)));
+                pending.reply.map(|reply| reply.send(heard));
             }
         }
         if over {
@@ -411,5 +434,30 @@ impl Inner {
         let view = metrics.borrow_watched();
         let record = view.membership_config.membership().get_node(&node.0)?;
         Some((record.raft_address().to_owned(), tandem_cluster::ids::DiskId(record.disk().0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: after a try whose answer was lost, "your life is over" and "too old" prove nothing about the
+    // command; every other outcome does, and at the first try all of them do.
+    #[test]
+    fn what_a_refusal_proves() {
+        let (node, epoch, current) = (NodeId(1), Epoch(2), Epoch(3));
+        let fenced = || Err(Rejection::Fenced { node, epoch, current });
+        let too_old = || Err(Rejection::TooOld { sequence: 4, ack_below: 5 });
+        let refused = || Err(Rejection::AgentMustExist);
+        let rows: [(&dyn Fn() -> Outcome, bool); 3] =
+            [(&fenced, false), (&too_old, false), (&refused, true)];
+        for (outcome, proves) in rows {
+            let first = Stage::New.sent().expect("to be sent");
+            assert_eq!(first.heard(outcome()), Ok(outcome()));
+            let again = Stage::Again.sent().expect("to be sent");
+            let heard = if proves { Ok(outcome()) } else { Err(ProposeError::Unknown) };
+            assert_eq!(again.heard(outcome()), heard);
+        }
+        assert_eq!((Stage::Sent.sent(), Stage::Resent.sent()), (None, None));
     }
 }

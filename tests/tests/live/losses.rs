@@ -167,9 +167,18 @@ async fn a_caller_who_left_during_the_loss_is_not_offered() {
     let mut center = Center::start(1, AnswerPolicy::answer_after(100), Shift::NotYet).await;
     let ghost = center.caller(1).await;
     let waits = center.caller(1).await;
-    let killed = center.fault(FaultKind::KillNode, 1).await;
+    let mut killed = center.fault(FaultKind::KillNode, 1).await;
     center.recorder.left(&ghost);
     ghost.vanish(Vanish::Answering481).await.unwrap();
+    // An agent who becomes free in the few milliseconds in which nobody can know of the loss would still
+    // be offered the ghost.
+    let cluster = &center.lab.cluster;
+    cluster
+        .until("the loss is known", async || {
+            tandem_chaos::faults::seen(cluster, &center.world, &mut killed).await
+        })
+        .await
+        .unwrap();
     let api = center.lab.cluster.api(0).unwrap();
     api.log_in("agent00").await.unwrap();
     let agent = center.phones[0].wait_call(crate::support::PATIENCE_MS).await.unwrap();
