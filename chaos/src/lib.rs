@@ -5,7 +5,8 @@
 //! - [`center`]: queues, agents and their phones;
 //! - [`faults`]: what is done to the cluster, with the moments at which it was done and seen;
 //! - [`record`]: gathers what phones experience into evidence;
-//! - [`check`]: the checkers, pure functions over that evidence;
+//! - [`history`]: what clients of the API asked and were told;
+//! - [`check`]: the checkers, pure functions over evidence and histories;
 //! - [`demo`]: the demo, from an empty folder to its result;
 //! - [`report`]: a run as an HTML page.
 //!
@@ -18,6 +19,7 @@ pub mod check;
 pub mod cluster;
 pub mod demo;
 pub mod faults;
+pub mod history;
 pub mod limits;
 pub mod record;
 pub mod report;
