@@ -21,6 +21,7 @@ pub mod exclusive;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ghosts;
+pub mod history;
 pub mod kept;
 pub mod losses;
 pub mod order;
