@@ -20,10 +20,11 @@
 //! # }
 //! ```
 
-#[cfg(test)]
 pub(crate) mod dice;
 pub mod file;
+pub mod port;
 mod recorder;
+pub mod workload;
 
 use std::fmt;
 
