@@ -5,7 +5,8 @@
 //! - [`center`]: queues, agents and their phones;
 //! - [`faults`]: what is done to the cluster, with the moments at which it was done and seen;
 //! - [`record`]: gathers what phones experience into evidence;
-//! - [`check`]: the checkers, pure functions over that evidence;
+//! - [`history`]: what clients of the API asked and were told;
+//! - [`check`]: the checkers, pure functions over evidence and histories;
 //! - [`scene`]: callers, agents and what is seen of them;
 //! - [`demo`]: the demo, from an empty folder to its result;
 //! - [`scenario`]: what is broken and what must hold, from a short text, and its run;
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod demo;
 pub mod faults;
 mod folder;
+pub mod history;
 pub mod limits;
 mod ports;
 pub mod record;

@@ -9,22 +9,38 @@
 //! |---|---|
 //! | did anybody lose a call or a place? | [`kept::lost`], [`kept::cut`], [`losses::losses`] |
 //! | first come, first served? | [`order::inversions`] |
-//! | one caller, one agent, the right one? | [`exclusive`] |
+//! | one caller, one agent, the right one? | [`exclusive`], [`delivery`] |
 //! | what did people hear? | [`audio::gaps`], [`audio::sequence_faults`], [`conversation::one_way`], [`conversation::strangers`] |
 //! | did a phone ring for somebody who is gone? | [`ghosts::ghosts`] |
 //! | was every leg of a lost node taken over? | [`losses::not_reinvited`] |
+//! | could every stream be played on? | [`continuity`] |
+//!
+//! Others believe what the cluster said of itself, and compare:
+//!
+//! | question | checker |
+//! |---|---|
+//! | does one order of events explain all answers of the API? | [`history`] |
+//! | are all replicas' states equal? | [`digests`] |
+//! | are its figures what phones experienced? | [`statistics`] |
+//! | is anything left on the machine? | [`leftovers`] |
 
 pub mod audio;
+pub mod continuity;
 pub mod conversation;
+pub mod delivery;
+pub mod digests;
 mod evidence;
 pub mod exclusive;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ghosts;
+pub mod history;
 pub mod kept;
+pub mod leftovers;
 pub mod losses;
 pub mod order;
 mod problem;
+pub mod statistics;
 
 use serde::Serialize;
 
@@ -154,9 +170,12 @@ pub fn judge(evidence: &Evidence, allowances: &Allowances) -> Judgement {
         unexplained.map(|it| it.problem.clone()).collect(),
         exclusive::agents_with_two_calls(evidence),
         exclusive::skill_mismatches(evidence, &conversations),
+        delivery::legs_with_two_callers(evidence, &conversations),
+        delivery::served_twice(evidence, &conversations),
         ghosts::ghosts(evidence, allowances),
         audio::too_long(&gaps),
         audio::sequence_faults(evidence),
+        continuity::breaks(evidence),
         conversation::one_way(evidence, &conversations),
         conversation::strangers(evidence),
         losses::not_reinvited(evidence, &conversations, allowances),

@@ -125,6 +125,49 @@ pub enum Problem {
         /// When.
         at_us: RunTime,
     },
+    /// An agent met two callers in one call.
+    LegWithTwoCallers {
+        /// Who.
+        agent: String,
+        /// Whom.
+        callers: [String; 2],
+        /// When the second came.
+        at_us: RunTime,
+    },
+    /// A person who had been served was served again.
+    ServedTwice {
+        /// Their calls.
+        calls: [String; 2],
+        /// When the second began.
+        at_us: RunTime,
+    },
+    /// A stream that a receiver cannot go on playing.
+    StreamBroken {
+        /// Who received it.
+        who: String,
+        /// When.
+        at_us: RunTime,
+        /// How.
+        what: String,
+    },
+    /// A figure of the cluster that is not what phones experienced.
+    WrongFigure {
+        /// Which.
+        what: String,
+        /// When.
+        at_us: RunTime,
+        /// What the cluster said.
+        said: u64,
+        /// The least that can be true.
+        least: u64,
+        /// The most that can be true.
+        most: u64,
+    },
+    /// A contact that ended in two ways.
+    ContactEndedTwice {
+        /// Which.
+        contact: String,
+    },
     /// A leg of a lost node was not taken over in time.
     NotReinvited {
         /// Whose leg.
@@ -188,6 +231,24 @@ impl fmt::Display for Problem {
             Self::Stranger { who, voice, at_us } => {
                 let voice = voice.as_deref().unwrap_or("somebody unknown");
                 write!(f, "{who} heard {voice} at {}, who is not the other side", Seconds(*at_us))
+            }
+            Self::LegWithTwoCallers { agent, callers: [one, other], at_us } => {
+                let at = Seconds(*at_us);
+                write!(f, "{agent} met {other} in the call with {one} at {at}")
+            }
+            Self::ServedTwice { calls: [one, other], at_us } => {
+                let at = Seconds(*at_us);
+                write!(f, "the person of {other} (from {at}) had been served in {one}")
+            }
+            Self::StreamBroken { who, at_us, what } => {
+                write!(f, "{who} received a broken stream at {}: {what}", Seconds(*at_us))
+            }
+            Self::WrongFigure { what, at_us, said, least, most } => {
+                let at = Seconds(*at_us);
+                write!(f, "the cluster said {said} {what} at {at}; true are {least} to {most}")
+            }
+            Self::ContactEndedTwice { contact } => {
+                write!(f, "contact {contact} ended in two ways")
             }
             Self::NotReinvited { who, fault, after_ms: None } => {
                 write!(f, "no other node took {who} over after '{fault}'")

@@ -51,6 +51,11 @@ impl Api {
         Ok(Self { channel })
     }
 
+    /// The connection, for calls whose gRPC status matters.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Founds a cluster there.
     ///
     /// # Errors
