@@ -21,8 +21,9 @@ pub fn device_offset(path: &Path, offset: u64) -> Result<u64, DiskError> {
     let args = ["-v".as_ref(), "-s".as_ref(), path.as_os_str()];
     let listing = tool::run("filefrag", args)?;
     let refuse = |why| DiskError::NotOnMedium { path: path.to_owned(), offset, why };
-    let size = std::fs::metadata(path).map_err(DiskError::file(path))?.len();
-    if offset >= size {
+    let args = ["-L".as_ref(), "-c".as_ref(), "%s".as_ref(), path.as_os_str()];
+    let size = tool::run("stat", args)?.trim().parse::<u64>();
+    if size.is_ok_and(|size| offset >= size) {
         return Err(refuse("it is past the end of the file"));
     }
     let extents = parse(&listing).ok_or_else(|| refuse("filefrag's answer was not understood"))?;

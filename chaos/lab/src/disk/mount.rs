@@ -14,8 +14,10 @@ use super::limits::{BLOCK_BYTES, HOLDERS_NAMED_MAX, RELEASE_POLL, RELEASE_WAIT_M
 use crate::machine::tool;
 use crate::machine::warden::Warden;
 
-/// Lazily, because a program of the owner may still sit there.
-pub(super) const UNMOUNT: &str = "umount --lazy \"$1\"";
+/// Lazily, because a program of the owner may still sit there; and again for a while, because the
+/// owner may have been killed just when `mount` was at it.
+pub(super) const UNMOUNT: &str =
+    "for try in 1 2 3 4 5 6 7 8 9 10; do umount --lazy \"$1\" && break; sleep 0.05; done";
 
 /// An ext4 file system at a folder.
 #[derive(Debug)]
@@ -71,8 +73,8 @@ impl Mounted {
 
     /// Whether the path leads onto this file system.
     pub fn holds(&self, path: &Path) -> Result<bool, DiskError> {
-        let metadata = std::fs::metadata(path).map_err(DiskError::file(path))?;
-        Ok(metadata.dev() == self.device.number)
+        let args = ["-L".as_ref(), "-c".as_ref(), "%d".as_ref(), path.as_os_str()];
+        Ok(tool::run("stat", args)?.trim() == self.device.number.to_string())
     }
 
     /// Unmounts, and waits until the kernel has let go of the loop device, so that nothing of its

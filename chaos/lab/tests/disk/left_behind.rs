@@ -37,20 +37,26 @@ struct Holder {
 
 impl Holder {
     fn start() -> Self {
-        require_root();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("mount")).unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "left_behind::hold_a_disk_when_told_to", "--nocapture"])
-            .env(HOLD, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut holder = Self::start_without_waiting();
+        let mut lines = BufReader::new(holder.child.stdout.take().unwrap()).lines();
         let ready = lines.any(|line| line.unwrap().contains("ready: "));
         assert!(ready, "the holder ended before its disk was ready");
         // Its further output goes nowhere, and must not hold it up.
         std::thread::spawn(move || lines.for_each(drop));
+        holder
+    }
+
+    fn start_without_waiting() -> Self {
+        require_root();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("mount")).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "left_behind::hold_a_disk_when_told_to", "--nocapture"])
+            .env(HOLD, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         Self { child, folder }
     }
 
@@ -117,6 +123,18 @@ fn a_killed_process_leaves_nothing() {
     holder.child.wait().unwrap();
     user.wait().unwrap();
     holder.wait_for_no_traces();
+}
+
+// Goal: killed at any time while it makes its disk, the process leaves nothing either.
+#[test]
+fn a_process_killed_while_it_starts_leaves_nothing() {
+    for killed_after_ms in (0..150).step_by(10) {
+        let mut holder = Holder::start_without_waiting();
+        std::thread::sleep(Duration::from_millis(killed_after_ms));
+        holder.child.kill().unwrap();
+        holder.child.wait().unwrap();
+        holder.wait_for_no_traces();
+    }
 }
 
 // Goal: orders reach a disk in another process, refusals come back, and a stop takes everything away.
