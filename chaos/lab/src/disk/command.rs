@@ -9,7 +9,8 @@ use super::device::{Answer, COMMIT_INTERVAL_S, Disk, Order, Settings};
 /// The subcommands of `tandem-lab disk`.
 #[derive(Debug, clap::Subcommand)]
 pub enum DiskCommand {
-    /// Make a disk, mount it, and obey orders until one stops it. Everything goes with this process.
+    /// Make a disk, mount it, and obey orders until one stops it. Everything goes with this
+    /// process.
     Run {
         /// Size, with K, M or G; only what is written takes memory.
         #[arg(long, default_value = "256M", value_parser = parse_bytes)]
@@ -35,8 +36,8 @@ pub enum DiskCommand {
     },
 }
 
-/// Does what the command line asks. `run` prints one line when the disk can be used and returns when
-/// it was stopped.
+/// Does what the command line asks. `run` prints one line when the disk can be used and returns
+/// when it was stopped.
 pub fn run(command: DiskCommand) -> anyhow::Result<()> {
     match command {
         DiskCommand::Run { size, mount, control, commit_interval_s } => {

@@ -34,12 +34,12 @@ pub struct Settings {
 
 /// An ext4 file system on a medium that fails on command.
 ///
-/// It is served by threads of this process and ends with it, also by `SIGKILL`. A thread of this same
-/// process that reads or writes files of the disk must not be killed while it waits for them: the
-/// kernel would wait for it, and it for the threads that were killed with it. So let other programs do
-/// that, or serve the disk by `tandem-lab disk run`.
+/// It is served by threads of this process and ends with it, also by `SIGKILL`, whoever uses it
+/// then. To let it outlive a test's process, or fail apart from it, serve it by `tandem-lab disk
+/// run`.
 ///
-/// Dropping it takes it away, also from under programs that still use it. [`Disk::undo`] refuses then.
+/// Dropping it takes it away, also from under programs that still use it. [`Disk::undo`] refuses
+/// then.
 #[derive(Debug)]
 pub struct Disk {
     // Before `served` in the order of dropping: what uses the file goes first.
@@ -115,7 +115,8 @@ pub enum Order {
     },
     /// Take back what `fill` took.
     MakeRoom,
-    /// Make the file system read-only at once, as after an error of its journal. Ended by a power loss.
+    /// Make the file system read-only at once, as after an error of its journal. Ended by a power
+    /// loss.
     ReadOnly,
     /// End the program that serves the disk. Refused while other programs use it.
     Stop,
@@ -221,11 +222,17 @@ impl Disk {
         }
     }
 
-    /// See [`Order::PowerLoss`]. After [`DiskError::Busy`] the power is cut and the order can be given
-    /// again.
+    /// See [`Order::PowerLoss`]. After [`DiskError::Busy`] the power is cut and the order can be
+    /// given again.
     pub fn power_loss(&mut self, leaves: Crash) -> Result<CrashReport, DiskError> {
         self.image().faults.power = Power::Cut;
-        self.unmount()?;
+        if let Some(mounted) = &mut self.mounted {
+            mounted.unmount()?;
+            self.mounted = None;
+        }
+        // A copy of the mount in another namespace may go on to live with its cached blocks. It
+        // keeps the old file; the disk comes back behind a new one.
+        self.served = self.served.again()?;
         let report = self.image().crash(leaves);
         self.image().faults.power = Power::On;
         let mounted = Mounted::ext4(&self.served.path(), &self.dir, self.commit_interval_s)?;
@@ -233,9 +240,16 @@ impl Disk {
         Ok(report)
     }
 
-    /// Takes the disk away, for good. Refused, and the disk kept, while programs use it.
+    /// Takes the disk away, for good. Refused, and the disk kept, while programs use it. Fails with
+    /// [`DiskError::NotReleased`] when it is unmounted here and a copy of the mount lives on in
+    /// another namespace; nothing can be written through that one any more once this is dropped.
     pub fn undo(&mut self) -> Result<(), DiskError> {
-        self.unmount()
+        if let Some(mounted) = &mut self.mounted {
+            mounted.unmount()?;
+            mounted.wait_until_released()?;
+            self.mounted = None;
+        }
+        Ok(())
     }
 
     fn image(&self) -> std::sync::MutexGuard<'_, Image> {
@@ -244,14 +258,6 @@ impl Disk {
 
     fn mounted(&self) -> Result<&Mounted, DiskError> {
         self.mounted.as_ref().ok_or(DiskError::NotMounted)
-    }
-
-    fn unmount(&mut self) -> Result<(), DiskError> {
-        if let Some(mounted) = &mut self.mounted {
-            mounted.unmount()?;
-            self.mounted = None;
-        }
-        Ok(())
     }
 
     fn flip_device(&self, offset: u64, mask: u8) -> Result<Answer, DiskError> {

@@ -15,15 +15,13 @@ struct Extent {
     plain: bool,
 }
 
-/// The offset on the device of one byte of a file. Syncs the file first, because bytes that were never
-/// synced have no place yet; done by `filefrag`, in a process of its own.
+/// The offset on the device of one byte of a file. Syncs the file first, because bytes that were
+/// never synced have no place yet.
 pub fn device_offset(path: &Path, offset: u64) -> Result<u64, DiskError> {
     let args = ["-v".as_ref(), "-s".as_ref(), path.as_os_str()];
     let listing = tool::run("filefrag", args)?;
     let refuse = |why| DiskError::NotOnMedium { path: path.to_owned(), offset, why };
-    let args = ["-L".as_ref(), "-c".as_ref(), "%s".as_ref(), path.as_os_str()];
-    let size = tool::run("stat", args)?.trim().parse::<u64>();
-    if size.is_ok_and(|size| offset >= size) {
+    if offset >= std::fs::metadata(path).map_err(DiskError::file(path))?.len() {
         return Err(refuse("it is past the end of the file"));
     }
     let extents = parse(&listing).ok_or_else(|| refuse("filefrag's answer was not understood"))?;
@@ -37,8 +35,8 @@ pub fn device_offset(path: &Path, offset: u64) -> Result<u64, DiskError> {
     Ok(extent.physical + (offset - extent.logical))
 }
 
-/// Forgets what the kernel caches of a file, so that the next read comes from the medium. Pages that
-/// are dirty or mapped into a running program stay.
+/// Forgets what the kernel caches of a file, so that the next read comes from the medium. Pages
+/// that are dirty or mapped into a running program stay.
 pub fn drop_cached(path: &Path) -> Result<(), DiskError> {
     let mut input = std::ffi::OsString::from("if=");
     input.push(path);

@@ -61,7 +61,8 @@ pub enum SyncPromise {
     /// Synced blocks survive a power cut.
     #[default]
     Kept,
-    /// The sync is acknowledged and does nothing: a disk with a volatile cache that ignores flushes.
+    /// The sync is acknowledged and does nothing: a disk with a volatile cache that ignores
+    /// flushes.
     Lied,
 }
 

@@ -1,13 +1,19 @@
 //! Serves an image as one file of fixed size, with its delays.
 //!
-//! The FUSE file system is mounted nowhere: only a descriptor of this process holds it, so it ends
-//! with this process. Others reach the file through [`Served::path`].
+//! The FUSE file system is mounted nowhere: only this process holds it, so it ends with this
+//! process. Others reach the file through [`Served::path`].
+//!
+//! The kernel ends the service when the last descriptor of `/dev/fuse` closes. Threads that share
+//! their descriptors keep them open until the last thread is gone, and a thread that waits for this
+//! very disk would wait for ever. So the serving threads have a table of descriptors of their own,
+//! and `/dev/fuse` is open in no other: a killed process closes it though other threads wait.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -31,34 +37,55 @@ const ATTRIBUTES_VALID: Duration = Duration::from_secs(3600);
 /// Numbers the files of one process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// An image that programs can use as a file. When this is dropped and the file's last user has gone,
-/// the threads that serve it end by themselves.
+/// An image that programs can use as a file. When this is dropped and the file's last user has
+/// gone, the threads that serve it end by themselves.
 #[derive(Debug)]
 pub struct Served {
     name: String,
     image: Arc<Mutex<Image>>,
+    unplugged: Arc<AtomicBool>,
     file: OwnedFd,
-    _mount: OwnedFd,
-    _session: BackgroundSession,
 }
 
 impl Served {
     /// Begins to serve. Needs root and `/dev/fuse`.
     pub fn start(image: Image) -> Result<Self, DiskError> {
-        let image = Arc::new(Mutex::new(image));
-        let (device, mount) = mount_nowhere().map_err(serve_error("mount"))?;
-        let mut config = Config::default();
-        config.n_threads = Some(SERVER_THREADS);
+        Self::serve(Arc::new(Mutex::new(image)))
+    }
+
+    /// The same image in another file, as if in another machine: whoever still has this file open
+    /// finds nothing behind it any more when this is dropped.
+    pub fn again(&self) -> Result<Self, DiskError> {
+        Self::serve(self.image.clone())
+    }
+
+    fn serve(image: Arc<Mutex<Image>>) -> Result<Self, DiskError> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tandem-lab-{}-{number}", std::process::id());
-        let server = Server { name: name.clone(), image: image.clone() };
-        let session = Session::from_fd(server, device, SessionACL::Owner, config)
-            .and_then(Session::spawn)
-            .map_err(serve_error("handshake"))?;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&mount, name.as_str(), flags, Mode::empty())
-            .map_err(|errno| serve_error("open")(errno.into()))?;
-        Ok(Self { name, image, file, _mount: mount, _session: session })
+        let unplugged = Arc::new(AtomicBool::new(false));
+        let server =
+            Server { name: name.clone(), image: image.clone(), unplugged: unplugged.clone() };
+        let (tell, told) = mpsc::channel();
+        let (opened, wait_until_opened) = mpsc::channel::<()>();
+        let serving = std::thread::spawn(move || {
+            let started = serve_apart(server)?;
+            // The other side is gone only if it panicked; then there is nothing to serve for.
+            let (_session, mount) = started;
+            let thread = rustix::thread::gettid().as_raw_nonzero();
+            let folder = format!("/proc/self/task/{thread}/fd/{}", mount.as_raw_fd());
+            if tell.send(folder).is_ok() {
+                // Ends without a word, when the file is open or could not be opened.
+                wait_until_opened.iter().for_each(drop);
+            }
+            Ok(())
+        });
+        let file = match told.recv() {
+            Ok(folder) => open_file(&folder, &name),
+            Err(_) => return Err(join(serving).err().unwrap_or(DiskError::NotMounted)),
+        };
+        drop(opened);
+        join(serving)?;
+        Ok(Self { name, image, unplugged, file: file? })
     }
 
     /// The device, to look at and to break. Hold it only for a moment: every operation waits.
@@ -77,8 +104,59 @@ impl Served {
     }
 }
 
+impl Drop for Served {
+    /// Under the lock, so that no operation is half done.
+    fn drop(&mut self) {
+        let _image = lock(&self.image);
+        self.unplugged.store(true, Ordering::Relaxed);
+    }
+}
+
 fn serve_error(step: &'static str) -> impl FnOnce(std::io::Error) -> DiskError {
     move |source| DiskError::Serve { step, source }
+}
+
+fn join(serving: JoinHandle<Result<(), DiskError>>) -> Result<(), DiskError> {
+    let panicked = |_| serve_error("start")(std::io::Error::other("the serving thread panicked"));
+    serving.join().map_err(panicked)?
+}
+
+/// Opens the image's file by the descriptor of another thread's table.
+fn open_file(folder: &str, name: &str) -> Result<OwnedFd, DiskError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(format!("{folder}/{name}"), flags, Mode::empty())
+        .map_err(|errno| serve_error("open")(errno.into()))
+}
+
+/// Leaves the process's table of descriptors and begins to serve. The threads of the session are
+/// started by this one and share its table, which lives as long as they do.
+fn serve_apart(server: Server) -> Result<(BackgroundSession, OwnedFd), DiskError> {
+    leave_descriptors().map_err(|errno| serve_error("unshare")(errno.into()))?;
+    let (device, mount) = mount_nowhere().map_err(serve_error("mount"))?;
+    let mut config = Config::default();
+    config.n_threads = Some(SERVER_THREADS);
+    let session = Session::from_fd(server, device, SessionACL::Owner, config)
+        .and_then(Session::spawn)
+        .map_err(serve_error("handshake"))?;
+    Ok((session, mount))
+}
+
+/// Gives this thread a table of its own, with only inputs and outputs in it: a copy of a socket or
+/// a pipe left there would keep it open when its owner closes it.
+fn leave_descriptors() -> nix::Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
+    let open: Vec<i32> = std::fs::read_dir("/proc/thread-self/fd")
+        .map_err(|error| nix::errno::Errno::try_from(error).unwrap_or(nix::errno::Errno::EIO))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // The listing's own descriptor is closed already: that one is not there any more.
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        match nix::unistd::close(descriptor) {
+            Ok(()) | Err(nix::errno::Errno::EBADF) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// A FUSE file system that no folder shows: the device to serve it by, and the mount itself.
@@ -110,6 +188,7 @@ fn lock(image: &Mutex<Image>) -> MutexGuard<'_, Image> {
 struct Server {
     name: String,
     image: Arc<Mutex<Image>>,
+    unplugged: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -123,7 +202,11 @@ impl Server {
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
-        act(&mut lock(&self.image)).map_err(|refusal| match refusal {
+        let mut image = lock(&self.image);
+        if self.unplugged.load(Ordering::Relaxed) {
+            return Err(Errno::EIO);
+        }
+        act(&mut image).map_err(|refusal| match refusal {
             Refusal::Io => Errno::EIO,
             Refusal::NoSpace => Errno::ENOSPC,
         })
@@ -200,9 +283,8 @@ impl Filesystem for Server {
         }
     }
 
-    /// Without the kernel's page cache in between: what a crash or a flip changes is seen at once. And
-    /// without a word at closing: this process has the file open too, and when it is killed its last
-    /// thread would wait for the answer of threads that died before it.
+    /// Without the kernel's page cache in between: what a crash or a flip changes is seen at once.
+    /// And without a word at closing, which nobody needs.
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH);
     }

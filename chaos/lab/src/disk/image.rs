@@ -1,7 +1,9 @@
-//! The device as a value: what is durable, what is pending, and what a power cut leaves of it. Pure.
+//! The device as a value: what is durable, what is pending, and what a power cut leaves of it.
+//! Pure.
 //!
-//! Blocks that were written since the last sync that kept its promise are *pending*: reads see them,
-//! a crash loses them. Of a block written twice without a sync only the newer content can survive.
+//! Blocks that were written since the last sync that kept its promise are *pending*: reads see
+//! them, a crash loses them. Of a block written twice without a sync only the newer content can
+//! survive.
 
 use std::collections::BTreeMap;
 
@@ -191,8 +193,8 @@ impl Image {
         report
     }
 
-    /// Changes the bits of `mask` in one byte of the medium, as rot does: neither the file system nor
-    /// a checksum on the way hears of it.
+    /// Changes the bits of `mask` in one byte of the medium, as rot does: neither the file system
+    /// nor a checksum on the way hears of it.
     pub fn flip(&mut self, offset: u64, mask: u8) -> Result<(), PastEnd> {
         if offset >= self.bytes() {
             return Err(PastEnd { offset, bytes: self.bytes() });
@@ -364,7 +366,8 @@ mod tests {
             }
         }
 
-        // Goal: when some blocks survive, each one is whole: all new or all old, and the report counts them.
+        // Goal: when some blocks survive, each one is whole: all new or all old, and the report
+        // counts them.
         #[test]
         fn surviving_blocks_are_whole(seed in any::<u64>(), written in 1..=BLOCKS) {
             let mut image = Image::new(BYTES as u64);
@@ -381,7 +384,8 @@ mod tests {
         }
     }
 
-    // Goal: seeds reach every torn length and both fates of a block, and the same seed the same one.
+    // Goal: seeds reach every torn length and both fates of a block, and the same seed the same
+    // one.
     #[test]
     fn seeds_choose_and_repeat() {
         let run = |crash| {
@@ -451,7 +455,8 @@ mod tests {
         assert_eq!(image.counts(), counts);
     }
 
-    // Goal: the last byte of the device can be written, read and flipped; the next one does not exist.
+    // Goal: the last byte of the device can be written, read and flipped; the next one does not
+    // exist.
     #[test]
     fn the_end_is_exact() {
         let end = BYTES as u64;

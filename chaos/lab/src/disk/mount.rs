@@ -1,9 +1,8 @@
 //! Makes and mounts ext4 on a file, so that nothing of it outlives this process.
 //!
 //! The mount is in the caller's mount namespace, where programs see it by its path. `mount -o loop`
-//! attaches the loop device so that it frees itself with its last user; a warden unmounts the folder
-//! when this process dies. Whatever touches the file system here is done by another program: a thread
-//! of this process that waits for a disk which this process serves could never be killed.
+//! attaches the loop device so that it frees itself with its last user; a warden unmounts the
+//! folder when this process dies.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -73,12 +72,11 @@ impl Mounted {
 
     /// Whether the path leads onto this file system.
     pub fn holds(&self, path: &Path) -> Result<bool, DiskError> {
-        let args = ["-L".as_ref(), "-c".as_ref(), "%d".as_ref(), path.as_os_str()];
-        Ok(tool::run("stat", args)?.trim() == self.device.number.to_string())
+        let metadata = std::fs::metadata(path).map_err(DiskError::file(path))?;
+        Ok(metadata.dev() == self.device.number)
     }
 
-    /// Unmounts, and waits until the kernel has let go of the loop device, so that nothing of its
-    /// cache is left. [`DiskError::Busy`] if programs still use it; it stays mounted then.
+    /// Unmounts. [`DiskError::Busy`] if programs still use it; it stays mounted then.
     pub fn unmount(&mut self) -> Result<(), DiskError> {
         if self.warden.is_some() {
             if let Err(error) = tool::run("umount", [&self.dir]) {
@@ -88,6 +86,11 @@ impl Mounted {
                 warden.dismiss().map_err(DiskError::file(&self.dir))?;
             }
         }
+        Ok(())
+    }
+
+    /// After unmounting: waits until the kernel has let go of the loop device.
+    pub fn wait_until_released(&self) -> Result<(), DiskError> {
         self.device.wait_until_released(&self.dir)
     }
 
@@ -153,7 +156,8 @@ fn backing_file_of(name: &str) -> PathBuf {
     format!("/sys/block/{name}/loop/backing_file").into()
 }
 
-/// Programs that have a file of the device open or work in it, the first few, as `name (process id)`.
+/// Programs that have a file of the device open or work in it, the first few, as `name (process
+/// id)`.
 fn holders(device: u64) -> Vec<String> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     processes

@@ -54,8 +54,8 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Changes what programs may do. Refused with `EBUSY` while one has a file open for writing; for
-    /// read-only under a running program see [`super::Order::ReadOnly`].
+    /// Changes what programs may do. Refused with `EBUSY` while one has a file open for writing;
+    /// for read-only under a running program see [`super::Order::ReadOnly`].
     pub fn set_access(&self, access: Access) -> Result<(), DiskError> {
         self.remount(self.bytes, access)
     }

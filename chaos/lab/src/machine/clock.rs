@@ -1,8 +1,8 @@
 //! A program that believes another time of day. Its monotonic clock is left alone.
 //!
-//! By libfaketime (Debian package `faketime`), which the dynamic loader puts before the C library: it
-//! works for programs linked against glibc, Rust's included. A rate other than 1 also stretches the
-//! program's sleeps (`clock_nanosleep`), but not its waits on sockets and locks.
+//! By libfaketime (Debian package `faketime`), which the dynamic loader puts before the C library:
+//! it works for programs linked against glibc, Rust's included. A rate other than 1 also stretches
+//! the program's sleeps (`clock_nanosleep`), but not its waits on sockets and locks.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub const RATE_NORMAL_PERMILLE: u32 = 1000;
 pub struct Setting {
     /// Added to the true time; negative is the past.
     pub offset_ms: i64,
-    /// Speed, counted from the start of each program; a change while it runs also moves its clock, as
-    /// if the new speed had held from its start.
+    /// Speed, counted from the start of each program; a change while it runs also moves its clock,
+    /// as if the new speed had held from its start.
     pub rate_permille: u32,
 }
 

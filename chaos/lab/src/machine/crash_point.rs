@@ -1,8 +1,8 @@
 //! A program that dies, or meets an error, a delay or a lie, at its Nth system call of a kind.
 //!
 //! By strace's tampering (Debian package `strace`). System calls are counted per thread, and only
-//! those that concern the chosen file, if one is chosen. The program ends with strace; programs that it
-//! started may not: [`super::limits::Group`] holds all of them together.
+//! those that concern the chosen file, if one is chosen. The program ends with strace; programs
+//! that it started may not: [`super::group::Group`] holds all of them together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -77,7 +77,8 @@ impl Injections {
         Self { faults: vec![fault], files: vec![file.into()] }
     }
 
-    /// The program under strace. The exit status is the program's own, its death by signal included.
+    /// The program under strace. The exit status is the program's own, its death by signal
+    /// included.
     pub fn wrap(&self, invocation: Invocation) -> Invocation {
         let mut args: Vec<OsString> = ["-f", "-qqq", "-o", "/dev/null"].map(Into::into).into();
         for file in &self.files {
@@ -125,8 +126,8 @@ pub enum Run {
     Finished,
 }
 
-/// Runs the program at its first crash point, its second, and so on, until it finishes or `points_max`
-/// is reached; each run checks what the crash left. Returns how many points were hit.
+/// Runs the program at its first crash point, its second, and so on, until it finishes or
+/// `points_max` is reached; each run checks what the crash left. Returns how many points were hit.
 pub fn sweep<E>(points_max: u64, mut run: impl FnMut(u64) -> Result<Run, E>) -> Result<u64, E> {
     for point in 1..=points_max {
         if run(point)? == Run::Finished {
@@ -156,7 +157,8 @@ mod tests {
         }
     }
 
-    // Goal: a sweep visits every point once, in order, and stops where the program finished or at its limit.
+    // Goal: a sweep visits every point once, in order, and stops where the program finished or at
+    // its limit.
     #[test]
     fn sweeps() {
         let mut visited = Vec::new();

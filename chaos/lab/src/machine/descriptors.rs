@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// A lowered limit of a running process; the old one comes back when this is dropped or undone. What
-/// the process holds already it keeps; only new descriptors are refused, with `EMFILE`.
+/// A lowered limit of a running process; the old one comes back when this is dropped or undone.
+/// What the process holds already it keeps; only new descriptors are refused, with `EMFILE`.
 #[derive(Debug)]
 pub struct DescriptorLimit {
     process: Pid,
@@ -22,8 +22,8 @@ pub struct DescriptorError {
 }
 
 impl DescriptorLimit {
-    /// From now on the process gets no descriptor numbered `descriptors_max` or higher. Processes that
-    /// it starts later inherit that.
+    /// From now on the process gets no descriptor numbered `descriptors_max` or higher. Processes
+    /// that it starts later inherit that.
     pub fn start(process: Pid, descriptors_max: u64) -> Result<Self, DescriptorError> {
         // Only the soft limit: the hard one could not be raised again without a privilege.
         let maximum = hard_limit(process)?;
@@ -49,7 +49,8 @@ impl Drop for DescriptorLimit {
     }
 }
 
-/// The kernel changes both limits at a time, so the one that stays is read first. `None`: unlimited.
+/// The kernel changes both limits at a time, so the one that stays is read first. `None`:
+/// unlimited.
 fn hard_limit(process: Pid) -> Result<Option<u64>, DescriptorError> {
     let id = process.as_raw_nonzero().get();
     let limits = std::fs::read_to_string(format!("/proc/{id}/limits"))

@@ -64,7 +64,8 @@ fn package(program: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    // Goal: output comes back, a refusal carries the complaint, a missing program names its package.
+    // Goal: output comes back, a refusal carries the complaint, a missing program names its
+    // package.
     #[test]
     fn what_a_tool_says_is_kept() {
         assert_eq!(run("echo", ["one", "two"]).unwrap(), "one two\n");

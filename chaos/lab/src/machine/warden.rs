@@ -1,8 +1,9 @@
 //! Undoes a fault when the process that made it dies, even by `SIGKILL`.
 //!
-//! A warden is a small shell that waits on a pipe whose other end only its owner holds. A word on the
-//! pipe sends it home; the end of the pipe, which the kernel brings about when the owner dies, makes
-//! it do its one action. It sits in a process group of its own, so that a Ctrl-C does not end it too.
+//! A warden is a small shell that waits on a pipe whose other end only its owner holds. A word on
+//! the pipe sends it home; the end of the pipe, which the kernel brings about when the owner dies,
+//! makes it do its one action. It sits in a process group of its own, so that a Ctrl-C does not end
+//! it too.
 
 use std::ffi::OsStr;
 use std::io::Write;

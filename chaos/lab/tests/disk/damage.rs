@@ -36,7 +36,8 @@ fn a_running_program_reads_the_flipped_byte() {
     bench.end();
 }
 
-// Goal: a byte without a place on the medium, or on another disk, is refused and nothing is flipped.
+// Goal: a byte without a place on the medium, or on another disk, is refused and nothing is
+// flipped.
 #[test]
 fn a_byte_without_a_place_is_refused() {
     let mut bench = Bench::new();

@@ -1,17 +1,23 @@
 //! Nothing is left of a disk whose process was killed.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tandem_lab::disk::command::{DiskCommand, run};
-use tandem_lab::disk::{Answer, Client, DiskError, Order};
+use tandem_lab::disk::{Answer, Client, Disk, DiskError, Order, Settings};
 
 use crate::tool::require_root;
 
 /// Tells this test program, started again, to be the process that holds a disk.
 const HOLD: &str = "TANDEM_LAB_TEST_HOLD_A_DISK_IN";
+
+/// What that process does.
+const HOLDS: &str = "left_behind::hold_a_disk_when_told_to";
+const WRITES: &str = "left_behind::write_to_ones_own_disk_when_told_to";
 
 /// Far more than it takes; only a failure waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,14 +36,29 @@ fn hold_a_disk_when_told_to() {
     .unwrap();
 }
 
+/// The same, and this process itself writes to the disk that it serves until it is killed.
+#[test]
+fn write_to_ones_own_disk_when_told_to() {
+    let Some(folder) = std::env::var_os(HOLD) else { return };
+    let dir = Path::new(&folder).join("mount");
+    let settings = Settings { bytes: 32 << 20, dir: dir.clone(), commit_interval_s: 5 };
+    let _disk = Disk::start(settings).unwrap();
+    let mut file = File::create(dir.join("data")).unwrap();
+    println!("\nready: {}", dir.display());
+    loop {
+        file.write_all(b"x").unwrap();
+        file.sync_all().unwrap();
+    }
+}
+
 struct Holder {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Holder {
-    fn start() -> Self {
-        let mut holder = Self::start_without_waiting();
+    fn start(role: &str) -> Self {
+        let mut holder = Self::start_without_waiting(role);
         let mut lines = BufReader::new(holder.child.stdout.take().unwrap()).lines();
         let ready = lines.any(|line| line.unwrap().contains("ready: "));
         assert!(ready, "the holder ended before its disk was ready");
@@ -46,12 +67,12 @@ impl Holder {
         holder
     }
 
-    fn start_without_waiting() -> Self {
+    fn start_without_waiting(role: &str) -> Self {
         require_root();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("mount")).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "left_behind::hold_a_disk_when_told_to", "--nocapture"])
+            .args(["--exact", role, "--nocapture"])
             .env(HOLD, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -102,11 +123,11 @@ impl Drop for Holder {
     }
 }
 
-// Goal: after SIGKILL of the process that serves a disk, no mount, loop device, warden or socket is left, though a
-// program still writes to it.
+// Goal: after SIGKILL of the process that serves a disk, no mount, loop device, warden or socket is
+// left, though a program still writes to it.
 #[test]
 fn a_killed_process_leaves_nothing() {
-    let mut holder = Holder::start();
+    let mut holder = Holder::start(HOLDS);
     let before = holder.traces();
     assert!(before.iter().any(|t| t.contains("ext4")), "the search finds a mount: {before:?}");
     assert!(before.iter().any(|t| t.contains("warden")), "and a warden: {before:?}");
@@ -125,11 +146,42 @@ fn a_killed_process_leaves_nothing() {
     holder.wait_for_no_traces();
 }
 
+// Goal: a process that waits for the very disk that it serves can be killed, and leaves nothing.
+#[test]
+fn a_process_that_uses_its_own_disk_can_be_killed() {
+    for _ in 0..3 {
+        let mut holder = Holder::start(WRITES);
+        holder.child.kill().unwrap();
+        holder.wait_for_no_traces();
+        holder.child.wait().unwrap();
+    }
+}
+
+// Goal: the threads that serve a disk hold no copy of a pipe: when its owner closes it, it is
+// closed.
+#[test]
+fn a_served_disk_holds_nobody_elses_descriptors() {
+    require_root();
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let dir = folder.path().to_owned();
+    let disk = Disk::start(Settings { bytes: 32 << 20, dir, commit_interval_s: 5 }).unwrap();
+    let hung_up = || {
+        let mut poll = [PollFd::new(&reader, PollFlags::IN)];
+        rustix::event::poll(&mut poll, Some(&Timespec::default())).unwrap();
+        poll[0].revents().contains(PollFlags::HUP)
+    };
+    assert!(!hung_up());
+    drop(writer);
+    assert!(hung_up());
+    drop(disk);
+}
+
 // Goal: killed at any time while it makes its disk, the process leaves nothing either.
 #[test]
 fn a_process_killed_while_it_starts_leaves_nothing() {
     for killed_after_ms in (0..150).step_by(10) {
-        let mut holder = Holder::start_without_waiting();
+        let mut holder = Holder::start_without_waiting(HOLDS);
         std::thread::sleep(Duration::from_millis(killed_after_ms));
         holder.child.kill().unwrap();
         holder.child.wait().unwrap();
@@ -137,10 +189,11 @@ fn a_process_killed_while_it_starts_leaves_nothing() {
     }
 }
 
-// Goal: orders reach a disk in another process, refusals come back, and a stop takes everything away.
+// Goal: orders reach a disk in another process, refusals come back, and a stop takes everything
+// away.
 #[test]
 fn a_stopped_process_leaves_nothing() {
-    let mut holder = Holder::start();
+    let mut holder = Holder::start(HOLDS);
     let client = holder.client();
     let Answer::Status(status) = client.apply(&Order::Status).unwrap() else {
         panic!("a status was asked for");

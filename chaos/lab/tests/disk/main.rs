@@ -1,7 +1,5 @@
 //! Disks that lose power, lie, tear, rot, fail, dawdle and fill up, under a real ext4. Needs root,
 //! /dev/fuse, loop devices, and the Debian packages e2fsprogs and mount.
-//!
-//! The tests read and write the disks by other programs, as [`tandem_lab::disk::Disk`] asks.
 
 #![allow(
     clippy::unwrap_used,

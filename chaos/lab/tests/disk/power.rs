@@ -1,5 +1,8 @@
 //! What a power cut leaves.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
 use tandem_lab::disk::faults::{Power, SyncPromise};
 use tandem_lab::disk::image::Crash;
 use tandem_lab::disk::{DiskError, Order};
@@ -13,7 +16,8 @@ fn lines(to: usize) -> String {
     (1..=to).map(|i| format!("line {i}\n")).collect()
 }
 
-// Goal: a power cut keeps every line that was synced, and takes the file and the line that were not.
+// Goal: a power cut keeps every line that was synced, and takes the file and the line that were
+// not.
 #[test]
 fn synced_lines_survive_and_unsynced_ones_do_not() {
     let mut bench = Bench::new();
@@ -26,7 +30,8 @@ fn synced_lines_survive_and_unsynced_ones_do_not() {
     bench.end();
 }
 
-// Goal: what the file system wrote to a device that was never told to sync is lost, though it was written.
+// Goal: what the file system wrote to a device that was never told to sync is lost, though it was
+// written.
 #[test]
 fn a_written_block_is_not_a_synced_one() {
     let mut bench = Bench::new();
@@ -51,7 +56,8 @@ fn a_guests_fsync_is_a_sync_of_the_device() {
     bench.end();
 }
 
-// Goal: a disk that lies about syncs loses acknowledged lines, and an honest one in between does not.
+// Goal: a disk that lies about syncs loses acknowledged lines, and an honest one in between does
+// not.
 #[test]
 fn a_lying_disk_loses_acknowledged_lines() {
     let mut bench = Bench::new();
@@ -68,7 +74,8 @@ fn a_lying_disk_loses_acknowledged_lines() {
     bench.end();
 }
 
-// Goal: a torn write leaves a file's block new at its beginning and old at its end, at the byte the report names.
+// Goal: a torn write leaves a file's block new at its beginning and old at its end, at the byte the
+// report names.
 #[test]
 fn a_torn_block_is_new_then_old() {
     let mut bench = Bench::new();
@@ -87,7 +94,8 @@ fn a_torn_block_is_new_then_old() {
     bench.end();
 }
 
-// Goal: a cut disk answers with errors, is not taken from under a program, and comes back when that has ended.
+// Goal: a cut disk answers with errors, is not taken from under a program, and comes back when that
+// has ended.
 #[test]
 fn power_comes_back_when_the_programs_have_ended() {
     let mut bench = Bench::new();
@@ -107,5 +115,32 @@ fn power_comes_back_when_the_programs_have_ended() {
     user.wait().unwrap();
     bench.power_loss(Crash::Clean);
     assert_eq!(bench.sh_ok("cat \"$1/file\""), "kept\n");
+    bench.end();
+}
+
+// Goal: a copy of the mount in another namespace neither stops a power loss nor sees or changes
+// what comes after it.
+#[test]
+fn a_copy_of_the_mount_does_not_hold_the_disk() {
+    let mut bench = Bench::new();
+    bench.sh_ok("echo kept >\"$1/file\"; sync \"$1/file\" \"$1\"; echo lost >\"$1/unsynced\"");
+    let script = "echo ready; read -r _; echo copy >\"$1/copy\"; sync \"$1/copy\"; echo synced $?";
+    let mut copy = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(bench.dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(copy.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    bench.power_loss(Crash::Clean);
+    let before = bench.status().counts;
+    copy.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    assert_ne!(lines.next().unwrap().unwrap(), "synced 0");
+    assert_eq!(bench.status().counts.writes, before.writes, "nothing reached the disk");
+    assert_eq!(bench.sh_ok("ls \"$1\""), "file\nlost+found\n");
+    copy.wait().unwrap();
     bench.end();
 }

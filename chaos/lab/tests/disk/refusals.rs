@@ -8,7 +8,8 @@ use tandem_lab::disk::{Answer, Order};
 
 use crate::tool::{Bench, complaint};
 
-// Goal: a sync that the device refuses is an I/O error to the program that asked, and ext4 goes read-only as installed.
+// Goal: a sync that the device refuses is an I/O error to the program that asked, and ext4 goes
+// read-only as installed.
 #[test]
 fn a_refused_sync_reaches_the_program() {
     let mut bench = Bench::new();
@@ -98,7 +99,8 @@ fn a_full_disk_is_full_until_there_is_room() {
     bench.end();
 }
 
-// Goal: a program that has a file open for writing meets a read-only file system; a power loss brings it back.
+// Goal: a program that has a file open for writing meets a read-only file system; a power loss
+// brings it back.
 #[test]
 fn read_only_under_an_open_file() {
     let mut bench = Bench::new();

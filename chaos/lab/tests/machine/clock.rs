@@ -9,7 +9,8 @@ use crate::puppet::Puppet;
 const HOUR_MS: i64 = 3_600_000;
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * HOUR_MS;
 
-// Goal: a running Rust program sees its time of day step forth and back, and its monotonic clock go on.
+// Goal: a running Rust program sees its time of day step forth and back, and its monotonic clock go
+// on.
 #[test]
 fn a_step_is_seen_and_the_monotonic_clock_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,7 +30,8 @@ fn a_step_is_seen_and_the_monotonic_clock_is_not_touched() {
     assert!(puppet.times().wall_ms - before.wall_ms < HOUR_MS / 2);
 }
 
-// Goal: a clock that goes a hundred times too fast does, measured by the program's own monotonic clock.
+// Goal: a clock that goes a hundred times too fast does, measured by the program's own monotonic
+// clock.
 #[test]
 fn a_fast_clock_is_fast() {
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +47,8 @@ fn a_fast_clock_is_fast() {
     assert!(matches!(still, Err(ClockError::StandsStill)));
 }
 
-// Goal: a program that was killed leaves nothing of libfaketime's in shared memory once the clock is gone.
+// Goal: a program that was killed leaves nothing of libfaketime's in shared memory once the clock
+// is gone.
 #[test]
 fn nothing_of_a_killed_program_stays_in_shared_memory() {
     let folder = tempfile::tempdir().unwrap();

@@ -21,7 +21,8 @@ fn on_sync(effect: Effect, when: When) -> Injections {
     Injections { faults, files: Vec::new() }
 }
 
-// Goal: killed at its Nth write, a program leaves exactly the writes before that; every N is reached once.
+// Goal: killed at its Nth write, a program leaves exactly the writes before that; every N is
+// reached once.
 #[test]
 fn each_crash_point_leaves_its_exact_prefix() {
     let folder = tempfile::tempdir().unwrap();
@@ -67,7 +68,8 @@ fn a_sync_is_delayed() {
     assert!(since.elapsed() >= Duration::from_millis(400));
 }
 
-// Goal: a sync that is a lie is acknowledged, never reaches the disk, and costs the data at a power loss.
+// Goal: a sync that is a lie is acknowledged, never reaches the disk, and costs the data at a power
+// loss.
 #[test]
 fn a_lie_never_reaches_the_disk() {
     let folder = tempfile::tempdir().unwrap();

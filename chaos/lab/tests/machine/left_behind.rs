@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tandem_lab::machine::Invocation;
 use tandem_lab::machine::clock::Clock;
 use tandem_lab::machine::crash_point::Injections;
-use tandem_lab::machine::limits::{Group, Limits};
+use tandem_lab::machine::group::{Group, Limits};
 use tandem_lab::machine::pause::Pause;
 
 use crate::puppet::Puppet;
@@ -109,7 +109,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-// Goal: after SIGKILL of their owner the group and its program are gone, the clock too, and the paused program runs.
+// Goal: after SIGKILL of their owner the group and its program are gone, the clock too, and the
+// paused program runs.
 #[test]
 fn a_killed_owner_leaves_nothing() {
     let mut puppet = Puppet::start(Puppet::invocation());
@@ -125,7 +126,8 @@ fn a_killed_owner_leaves_nothing() {
     wait_until("a clean system", || holder.traces().is_empty());
 }
 
-// Goal: what is left when the wardens were killed too is removed by the next group that anybody makes.
+// Goal: what is left when the wardens were killed too is removed by the next group that anybody
+// makes.
 #[test]
 fn the_next_group_removes_a_dead_owners() {
     let puppet = Puppet::start(Puppet::invocation());

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tandem_lab::machine::Invocation;
-use tandem_lab::machine::limits::{Group, Limits, LimitsError};
+use tandem_lab::machine::group::{Group, Limits, LimitsError};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-// Goal: a program that would use a whole processor is made to wait; the same one without a limit is not.
+// Goal: a program that would use a whole processor is made to wait; the same one without a limit is
+// not.
 #[test]
 fn a_share_of_the_processor_throttles() {
     let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
@@ -36,7 +37,8 @@ fn a_share_of_the_processor_throttles() {
     child.wait().unwrap();
 }
 
-// Goal: a program that takes more memory than its limit is killed and counted; one that takes less is not.
+// Goal: a program that takes more memory than its limit is killed and counted; one that takes less
+// is not.
 #[test]
 fn too_much_memory_kills() {
     let limits = Limits { memory_bytes_max: Some(32 << 20), ..Limits::default() };

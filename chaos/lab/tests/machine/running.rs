@@ -1,7 +1,7 @@
 //! Faults of a program that runs already.
 
 use tandem_lab::machine::descriptors::DescriptorLimit;
-use tandem_lab::machine::limits::{Group, Limits};
+use tandem_lab::machine::group::{Group, Limits};
 use tandem_lab::machine::pause::Pause;
 
 use crate::puppet::Puppet;
@@ -11,7 +11,8 @@ fn state(puppet: &Puppet) -> char {
     stat.unwrap().rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
-// Goal: at its limit a running program gets no further descriptor, one below it gets one, and undone it gets more.
+// Goal: at its limit a running program gets no further descriptor, one below it gets one, and
+// undone it gets more.
 #[test]
 fn a_descriptor_limit_refuses_the_next_one() {
     let mut puppet = Puppet::start(Puppet::invocation());
@@ -34,7 +35,8 @@ fn a_descriptor_limit_refuses_the_next_one() {
     assert_eq!(puppet.ask("open"), "opened");
 }
 
-// Goal: a paused program stands still with a word waiting for it, and answers that word when it goes on.
+// Goal: a paused program stands still with a word waiting for it, and answers that word when it
+// goes on.
 #[test]
 fn a_paused_program_goes_on_where_it_was() {
     let mut puppet = Puppet::start(Puppet::invocation());

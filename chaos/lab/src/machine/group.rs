@@ -96,8 +96,8 @@ pub enum LimitsError {
     Tool(#[from] ToolError),
 }
 
-/// Some programs under common limits. Dropped or undone, it lets them go on without limits; when this
-/// process dies they are killed.
+/// Some programs under common limits. Dropped or undone, it lets them go on without limits; when
+/// this process dies they are killed.
 #[derive(Debug)]
 pub struct Group {
     cpu: PathBuf,
@@ -202,8 +202,8 @@ impl Drop for Group {
     }
 }
 
-/// Where this process is under each controller: groups are made there, so that limits which hold for
-/// this process go on to hold.
+/// Where this process is under each controller: groups are made there, so that limits which hold
+/// for this process go on to hold.
 fn parents() -> Result<[PathBuf; 2], LimitsError> {
     let mounts = read(Path::new("/proc/self/mounts"))?;
     let own = read(Path::new("/proc/self/cgroup"))?;
@@ -312,7 +312,8 @@ fn field(path: &Path, field: &'static str) -> Result<u64, LimitsError> {
 mod tests {
     use super::*;
 
-    // Goal: the folder of a controller is found among joint mounts, and version 2 is not taken for it.
+    // Goal: the folder of a controller is found among joint mounts, and version 2 is not taken for
+    // it.
     #[test]
     fn controllers_are_found() {
         let mounts = "cgroup2 /nowhere/unified cgroup2 rw 0 0\n\
