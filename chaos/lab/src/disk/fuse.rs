@@ -67,25 +67,14 @@ impl Served {
             Server { name: name.clone(), image: image.clone(), unplugged: unplugged.clone() };
         let (tell, told) = mpsc::channel();
         let (opened, wait_until_opened) = mpsc::channel::<()>();
-        let serving = std::thread::spawn(move || {
-            let started = serve_apart(server)?;
-            // The other side is gone only if it panicked; then there is nothing to serve for.
-            let (_session, mount) = started;
-            let thread = rustix::thread::gettid().as_raw_nonzero();
-            let folder = format!("/proc/self/task/{thread}/fd/{}", mount.as_raw_fd());
-            if tell.send(folder).is_ok() {
-                // Ends without a word, when the file is open or could not be opened.
-                wait_until_opened.iter().for_each(drop);
-            }
-            Ok(())
-        });
-        let file = match told.recv() {
-            Ok(folder) => open_file(&folder, &name),
-            Err(_) => return Err(join(serving).err().unwrap_or(DiskError::NotMounted)),
-        };
+        let serving =
+            std::thread::spawn(move || serve_until_open(server, &tell, &wait_until_opened));
+        let file = told.recv().map(|folder| open_file(&folder, &name));
         drop(opened);
         join(serving)?;
-        Ok(Self { name, image, unplugged, file: file? })
+        let silent = |_| serve_error("start")(std::io::Error::other("the serving thread is gone"));
+        let file = file.map_err(silent)??;
+        Ok(Self { name, image, unplugged, file })
     }
 
     /// The device, to look at and to break. Hold it only for a moment: every operation waits.
@@ -126,6 +115,22 @@ fn open_file(folder: &str, name: &str) -> Result<OwnedFd, DiskError> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     rustix::fs::open(format!("{folder}/{name}"), flags, Mode::empty())
         .map_err(|errno| serve_error("open")(errno.into()))
+}
+
+/// Begins to serve and tells in which folder the file is. Holds the folder until the other side
+/// hangs up: from then on the open file alone keeps the service alive.
+fn serve_until_open(
+    server: Server,
+    tell: &mpsc::Sender<String>,
+    opened: &mpsc::Receiver<()>,
+) -> Result<(), DiskError> {
+    let (_session, mount) = serve_apart(server)?;
+    let thread = rustix::thread::gettid().as_raw_nonzero();
+    let folder = format!("/proc/self/task/{thread}/fd/{}", mount.as_raw_fd());
+    if tell.send(folder).is_ok() {
+        opened.iter().for_each(drop);
+    }
+    Ok(())
 }
 
 /// Leaves the process's table of descriptors and begins to serve. The threads of the session are

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tandem_lab::disk::command::{DiskCommand, run};
+use tandem_lab::disk::image::Crash;
 use tandem_lab::disk::{Answer, Client, Disk, DiskError, Order, Settings};
 
 use crate::tool::require_root;
@@ -185,6 +186,24 @@ fn a_process_killed_while_it_starts_leaves_nothing() {
         std::thread::sleep(Duration::from_millis(killed_after_ms));
         holder.child.kill().unwrap();
         holder.child.wait().unwrap();
+        holder.wait_for_no_traces();
+    }
+}
+
+// Goal: killed at any time during a power loss, the process leaves nothing either.
+#[test]
+fn a_process_killed_during_a_power_loss_leaves_nothing() {
+    for killed_after_ms in (0..70).step_by(10) {
+        let mut holder = Holder::start(HOLDS);
+        let client = holder.client();
+        let cycles = std::thread::spawn(move || {
+            let order = Order::PowerLoss { leaves: Crash::Clean };
+            while client.apply(&order).is_ok() {}
+        });
+        std::thread::sleep(Duration::from_millis(killed_after_ms));
+        holder.child.kill().unwrap();
+        holder.child.wait().unwrap();
+        cycles.join().unwrap();
         holder.wait_for_no_traces();
     }
 }
