@@ -154,7 +154,9 @@ impl HostSpec {
         Self::empty(name, Place::Here)
     }
 
-    /// Adds a block of addresses. Sockets of the host can be bound to every address of it.
+    /// Adds a block of addresses. Sockets of the host can be bound to every address of it; those of
+    /// an IPv6 block of [`HostSpec::here`] need `IP_FREEBIND` for all but its second address,
+    /// because a setting for the whole process is not the laboratory's to change.
     #[must_use]
     pub fn endpoint(mut self, name: &str, site: &str, addresses: Prefix) -> Self {
         self.endpoints.push(EndpointSpec {
@@ -348,6 +350,10 @@ fn furnish(spec: &HostSpec, others: &[Prefix]) -> io::Result<(Namespace, SyncDev
         }
         if !block.is_single() {
             netlink.own_block(index, block)?;
+            if block.first().is_ipv6() && spec.place == Place::Apart {
+                // IPv4 lets sockets be bound within an own block, IPv6 only with this.
+                std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
+            }
         }
     }
     for target in routes(spec, others)? {

@@ -17,6 +17,7 @@ use super::model::{
     DropReason, Endpoint, HostIndex, LinkCounters, LinkSettings, Network, NetworkError, Party,
     Passage, SettingsError, StrayCounters,
 };
+use super::presets::{Preset, PresetError};
 
 /// Name of the router's thread, by which its processor time can be found.
 const THREAD_NAME: &str = "wan router";
@@ -105,9 +106,7 @@ impl Router {
         other: &Party,
         settings: &LinkSettings,
     ) -> Result<(), NetworkError> {
-        let mut network = self.network();
-        network.set(one, other, settings)?;
-        network.set(other, one, settings)
+        self.update_pair(one, other, |_| Ok(settings.clone()))
     }
 
     /// Changes every link from one party to the other, each from the settings it has.
@@ -121,6 +120,27 @@ impl Router {
         change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
     ) -> Result<(), NetworkError> {
         self.network().update(from, to, change)
+    }
+
+    /// Like [`Router::update`] for both directions at once: all links change, or none.
+    ///
+    /// # Errors
+    /// As [`Router::update`].
+    pub fn update_pair(
+        &self,
+        one: &Party,
+        other: &Party,
+        change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
+    ) -> Result<(), NetworkError> {
+        self.network().update_pair(one, other, change)
+    }
+
+    /// Gives the links between sites the delays of a preset.
+    ///
+    /// # Errors
+    /// A site is not one of its places. Then nothing has changed.
+    pub fn apply_preset(&self, preset: &Preset) -> Result<(), PresetError> {
+        preset.apply(&mut self.network())
     }
 
     /// Cuts a party off from everybody else, both ways. When this returns, nothing crosses its

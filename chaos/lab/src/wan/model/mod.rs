@@ -211,20 +211,23 @@ impl Network {
         to: &Party,
         change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
     ) -> Result<(), NetworkError> {
-        let mut changed = Vec::new();
-        for index in self.pairs(from, to)? {
-            if let Some(link) = self.links.get(index.0) {
-                let settings = change(link.settings())?;
-                settings.check()?;
-                changed.push((index, settings));
-            }
-        }
-        for (index, settings) in changed {
-            if let Some(link) = self.link_mut(index) {
-                link.set(settings);
-            }
-        }
-        Ok(())
+        let pairs = self.pairs(from, to)?;
+        self.change(pairs, change)
+    }
+
+    /// Like [`Network::update`], in both directions.
+    ///
+    /// # Errors
+    /// As [`Network::update`].
+    pub fn update_pair(
+        &mut self,
+        one: &Party,
+        other: &Party,
+        change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
+    ) -> Result<(), NetworkError> {
+        let mut pairs = self.pairs(one, other)?;
+        pairs.extend(self.pairs(other, one)?);
+        self.change(pairs, change)
     }
 
     /// Cuts the party off from everybody else, both ways; within the party nothing changes.
@@ -280,6 +283,27 @@ impl Network {
     #[must_use]
     pub fn stray(&self) -> StrayCounters {
         self.stray
+    }
+
+    fn change(
+        &mut self,
+        pairs: Vec<LinkIndex>,
+        change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
+    ) -> Result<(), NetworkError> {
+        let mut changed = Vec::with_capacity(pairs.len());
+        for index in pairs {
+            if let Some(link) = self.links.get(index.0) {
+                let settings = change(link.settings())?;
+                settings.check()?;
+                changed.push((index, settings));
+            }
+        }
+        for (index, settings) in changed {
+            if let Some(link) = self.link_mut(index) {
+                link.set(settings);
+            }
+        }
+        Ok(())
     }
 
     fn set_border(&mut self, party: &Party, state: LinkState) -> Result<(), NetworkError> {
