@@ -259,5 +259,6 @@ fn the_bench_measures() {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["round_trip_us"]["set"], 6_000);
     assert!(lines[0]["round_trip_us"]["min"].as_u64().unwrap() >= 6_000, "{text}");
-    assert_eq!(lines[1]["flood"]["received"], 2_000, "{text}");
+    assert_eq!(lines[1]["lateness"]["summary"]["departures"], 40, "{text}");
+    assert_eq!(lines[2]["flood"]["received"], 2_000, "{text}");
 }
