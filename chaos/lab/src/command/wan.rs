@@ -269,6 +269,7 @@ fn print_answer(request: &Request, answer: &Value) {
                 );
             }
             println!("of no link: {}", answer["stray"]);
+            println!("late by the router's own doing: {}", answer["lateness"]);
         }
         _ => println!("done"),
     }

@@ -135,8 +135,7 @@ fn be_first(outer: &str) -> Result<ExitStatus, RoomError> {
         .map_err(|errno| failed("mount /proc")(errno.into()))?;
 
     let signals = block_signals()?;
-    let program = again(INSIDE).and_then(|mut program| program.spawn());
-    let program = Pid::from_child(&program.map_err(failed("start the program"))?);
+    let program = start_program(&signals).map_err(failed("start the program"))?;
     loop {
         if let Some(status) = reap(program)? {
             return Ok(status);
@@ -146,6 +145,19 @@ fn be_first(outer: &str) -> Result<ExitStatus, RoomError> {
             pass_on(signal, program);
         }
     }
+}
+
+/// Starts the program proper on a thread with the signals unblocked, because a program inherits the
+/// mask of the thread that starts it.
+fn start_program(signals: &SigSet) -> io::Result<Pid> {
+    let start = || {
+        signals.thread_unblock()?;
+        Ok(Pid::from_child(&again(INSIDE)?.spawn()?))
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, start)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Reaps whatever has ended; how the program ended, if it has.
@@ -175,7 +187,7 @@ fn again(role: &str) -> io::Result<Command> {
 }
 
 /// Signals are waited for, not handled: blocked before any thread or child exists, so that none is
-/// missed. `Command` gives its children an empty mask again.
+/// missed.
 fn block_signals() -> Result<SigSet, RoomError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);

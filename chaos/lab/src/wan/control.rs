@@ -153,7 +153,9 @@ impl Controller {
             }
             Request::Counters { from, to } => {
                 let links = to_value(&router.counters(&from, &to).map_err(text)?)?;
-                Ok(json!({ "links": links, "stray": to_value(&router.stray())? }))
+                let stray = to_value(&router.stray())?;
+                let lateness = to_value(&router.lateness())?;
+                Ok(json!({ "links": links, "stray": stray, "lateness": lateness }))
             }
         }
     }

@@ -9,12 +9,14 @@
 
 pub mod config;
 pub mod control;
+mod lateness;
 pub mod limits;
 pub mod model;
 pub mod presets;
 mod router;
 pub mod text;
 
+pub use lateness::{Lateness, LatenessSummary};
 pub use model::{
     Endpoint, Filter, HostIndex, LinkCounters, LinkSettings, LinkState, Loss, Network,
     NetworkError, Order, Party, Prefix, PrefixError, Protocol, Rate, Reorder, SettingsError, Share,

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
+use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
+use super::lateness::{Lateness, LatenessSummary};
 use super::limits::{
     IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PACKETS_MAX, PACKET_BYTES_MAX, READ_BATCH, WRITE_BATCH,
 };
@@ -22,8 +24,8 @@ use super::presets::{Preset, PresetError};
 /// Name of the router's thread, by which its processor time can be found.
 const THREAD_NAME: &str = "wan router";
 
-/// Nice value of the router's thread: a busy machine should not change what the links do.
-const NICE: i32 = -10;
+/// The end of a sleep that is slept by itself, see [`approach`].
+const LAST_STEP: Duration = Duration::from_millis(1);
 
 /// A running router. Clones control the same one; it stops when the last is dropped.
 #[derive(Clone, Debug)]
@@ -52,9 +54,16 @@ pub struct PairSettings {
     pub settings: LinkSettings,
 }
 
+/// What the thread and the handles both look at.
+#[derive(Debug)]
+struct Shared {
+    network: Network,
+    lateness: Lateness,
+}
+
 #[derive(Debug)]
 struct Running {
-    network: Arc<Mutex<Network>>,
+    shared: Arc<Mutex<Shared>>,
     /// Written to once, to stop the thread.
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -68,9 +77,9 @@ impl Router {
     /// # Errors
     /// No thread, or no descriptor for it.
     pub fn start<D: AsFd + Send + 'static>(network: Network, devices: Vec<D>) -> io::Result<Self> {
-        let network = Arc::new(Mutex::new(network));
+        let shared = Arc::new(Mutex::new(Shared { network, lateness: Lateness::default() }));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let mut engine = Engine::new(network.clone(), devices, stop.clone());
+        let mut engine = Engine::new(shared.clone(), devices, stop.clone());
         let (named, id) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             let id = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -79,7 +88,7 @@ impl Router {
             }
         })?;
         let thread_id = id.recv().map_err(io::Error::other)?;
-        Ok(Self(Arc::new(Running { network, stop, thread: Some(thread), thread_id })))
+        Ok(Self(Arc::new(Running { shared, stop, thread: Some(thread), thread_id })))
     }
 
     /// Sets every link from one party to the other, in this direction only. Packets under way keep
@@ -93,7 +102,7 @@ impl Router {
         to: &Party,
         settings: &LinkSettings,
     ) -> Result<(), NetworkError> {
-        self.network().set(from, to, settings)
+        self.shared().network.set(from, to, settings)
     }
 
     /// Sets every link between two parties, both ways.
@@ -119,7 +128,28 @@ impl Router {
         to: &Party,
         change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
     ) -> Result<(), NetworkError> {
-        self.network().update(from, to, change)
+        self.shared().network.update(from, to, change)
+    }
+
+    /// Like [`Router::update`] for both directions at once: all links change, or none.
+    ///
+    /// # Errors
+    /// As [`Router::update`].
+    pub fn update_pair(
+        &self,
+        one: &Party,
+        other: &Party,
+        change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
+    ) -> Result<(), NetworkError> {
+        self.shared().network.update_pair(one, other, change)
+    }
+
+    /// Gives the links between sites the delays of a preset.
+    ///
+    /// # Errors
+    /// A site is not one of its places. Then nothing has changed.
+    pub fn apply_preset(&self, preset: &Preset) -> Result<(), PresetError> {
+        preset.apply(&mut self.shared().network)
     }
 
     /// Like [`Router::update`] for both directions at once: all links change, or none.
@@ -149,7 +179,7 @@ impl Router {
     /// # Errors
     /// Nobody has that name.
     pub fn isolate(&self, party: &Party) -> Result<(), NetworkError> {
-        self.network().isolate(party)
+        self.shared().network.isolate(party)
     }
 
     /// Lets a party reach everybody else again.
@@ -157,12 +187,12 @@ impl Router {
     /// # Errors
     /// Nobody has that name.
     pub fn rejoin(&self, party: &Party) -> Result<(), NetworkError> {
-        self.network().rejoin(party)
+        self.shared().network.rejoin(party)
     }
 
     /// Brings every link up; delays, losses and filters stay.
     pub fn heal(&self) {
-        self.network().heal();
+        self.shared().network.heal();
     }
 
     /// The settings of the links from one party to the other.
@@ -170,7 +200,7 @@ impl Router {
     /// # Errors
     /// Nobody has that name.
     pub fn settings(&self, from: &Party, to: &Party) -> Result<Vec<PairSettings>, NetworkError> {
-        let network = self.network();
+        let network = &self.shared().network;
         let pairs =
             network.links_between(from, to)?.into_iter().map(|(from, to, link)| PairSettings {
                 from: from.name.clone(),
@@ -185,7 +215,7 @@ impl Router {
     /// # Errors
     /// Nobody has that name.
     pub fn counters(&self, from: &Party, to: &Party) -> Result<Vec<PairCounters>, NetworkError> {
-        let network = self.network();
+        let network = &self.shared().network;
         let pairs =
             network.links_between(from, to)?.into_iter().map(|(from, to, link)| PairCounters {
                 from: from.name.clone(),
@@ -198,13 +228,19 @@ impl Router {
     /// Packets that belong to no link.
     #[must_use]
     pub fn stray(&self) -> StrayCounters {
-        self.network().stray()
+        self.shared().network.stray()
     }
 
     /// The endpoints between which there are links.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.network().endpoints().to_vec()
+        self.shared().network.endpoints().to_vec()
+    }
+
+    /// How late packets left, against their links' times: whether this machine kept up.
+    #[must_use]
+    pub fn lateness(&self) -> LatenessSummary {
+        self.shared().lateness.summary()
     }
 
     /// Processor time that the router's thread has used.
@@ -218,8 +254,8 @@ impl Router {
         ns.map(Duration::from_nanos).ok_or_else(|| io::Error::other("no time in schedstat"))
     }
 
-    fn network(&self) -> MutexGuard<'_, Network> {
-        lock(&self.0.network)
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.0.shared)
     }
 }
 
@@ -239,7 +275,7 @@ impl Drop for Running {
 
 /// What the router's thread works with.
 struct Engine<D> {
-    network: Arc<Mutex<Network>>,
+    shared: Arc<Mutex<Shared>>,
     /// None once a device is gone.
     devices: Vec<Option<D>>,
     stop: Arc<OwnedFd>,
@@ -272,9 +308,9 @@ enum Pending {
 }
 
 impl<D: AsFd> Engine<D> {
-    fn new(network: Arc<Mutex<Network>>, devices: Vec<D>, stop: Arc<OwnedFd>) -> Self {
+    fn new(shared: Arc<Mutex<Shared>>, devices: Vec<D>, stop: Arc<OwnedFd>) -> Self {
         Self {
-            network,
+            shared,
             devices: devices.into_iter().map(Some).collect(),
             stop,
             clock: Clock(Instant::now()),
@@ -310,7 +346,7 @@ impl<D: AsFd> Engine<D> {
     fn wait(&self, pending: Pending) -> Result<Option<Vec<HostIndex>>, Errno> {
         let timeout = match (pending, self.departures.peek()) {
             (Pending::More, _) => Some(Duration::ZERO),
-            (Pending::Nothing, Some(next)) => Some(self.clock.until(next.at_us)),
+            (Pending::Nothing, Some(next)) => Some(approach(self.clock.until(next.at_us))),
             (Pending::Nothing, None) => None,
         };
         let timeout = timeout.map(|it| Timespec {
@@ -352,7 +388,7 @@ impl<D: AsFd> Engine<D> {
 
     fn accept(&mut self, host: HostIndex, len: usize) {
         let packet = self.buffer.get(..len).unwrap_or(&[]);
-        let mut network = lock(&self.network);
+        let network = &mut lock(&self.shared).network;
         let Some(passage) = network.offer(self.clock.now_us_up(), host, packet) else { return };
         for at_us in [Some(passage.at_us), passage.copy_at_us].into_iter().flatten() {
             if self.departures.len() >= IN_FLIGHT_PACKETS_MAX
@@ -378,14 +414,15 @@ impl<D: AsFd> Engine<D> {
             }
             let departure = std::collections::binary_heap::PeekMut::pop(departure);
             self.in_flight_bytes -= departure.packet.len();
-            self.hand_over(&departure);
+            self.hand_over(&departure, now_us - departure.at_us);
         }
         Pending::More
     }
 
-    fn hand_over(&mut self, departure: &Departure) {
+    fn hand_over(&mut self, departure: &Departure, late_us: u64) {
         // Locked during the write: once a cut has returned, nothing passes.
-        let mut network = lock(&self.network);
+        let Shared { network, lateness } = &mut *lock(&self.shared);
+        lateness.count(late_us);
         if !network.still_carries(&departure.passage) {
             return;
         }
@@ -440,21 +477,35 @@ impl PartialEq for Departure {
 
 impl Eq for Departure {}
 
-/// Wakes up on time and before others. Without the rights for it, delays are less exact.
+/// How long to sleep towards a departure. The kernel lets `ppoll` oversleep by a thousandth of its
+/// timeout, whatever the timer slack (`select_estimate_accuracy` in fs/select.c), and a processor
+/// that has slept long wakes slowly; so the last millisecond is slept by itself.
+fn approach(remaining: Duration) -> Duration {
+    let early = remaining.saturating_sub(LAST_STEP);
+    if early > LAST_STEP { early } else { remaining }
+}
+
+/// Wakes up on time and before others: a busy machine should not change what the links do. A nice
+/// value would not do, because it counts only among the processes of one session
+/// (`man 7 sched`, autogroups). Without the rights for it, [`Router::lateness`] tells.
 fn prepare_thread() {
     let finest = std::num::NonZeroU64::MIN;
     if let Err(errno) = rustix::thread::set_current_timer_slack(Some(finest)) {
         tracing::debug!("timers stay coarse: {errno}");
     }
-    if let Err(errno) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("the router runs at normal priority: {errno}");
+    let real_time = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let thread = thread_priority::thread_native_id();
+    if let Err(error) =
+        thread_priority::set_thread_priority_and_policy(thread, ThreadPriority::Min, real_time)
+    {
+        tracing::warn!("the router has no real-time priority, links may be late: {error:?}");
     }
 }
 
-/// A panic elsewhere while it was locked cannot have left the network half changed: counters and
+/// A panic elsewhere while it was locked cannot have left it half changed: counters and
 /// settings are plain values.
-fn lock(network: &Mutex<Network>) -> MutexGuard<'_, Network> {
-    network.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
