@@ -30,6 +30,9 @@ enum Command {
     /// Hosts, and the links between them
     #[command(subcommand)]
     Wan(command::wan::Command),
+    /// A disk that fails on command, and orders to it
+    #[command(subcommand)]
+    Disk(tandem_lab::disk::command::DiskCommand),
     /// Run a program in a room: what it starts, mounts and configures ends with it
     Init(command::init::Arguments),
 }
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Wan(command) => command::wan::run(command, arguments.output),
+        Command::Disk(command) => Ok(tandem_lab::disk::command::run(command)?),
         Command::Init(init) => command::init::run(init),
     }
 }

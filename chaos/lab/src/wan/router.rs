@@ -152,27 +152,6 @@ impl Router {
         preset.apply(&mut self.shared().network)
     }
 
-    /// Like [`Router::update`] for both directions at once: all links change, or none.
-    ///
-    /// # Errors
-    /// As [`Router::update`].
-    pub fn update_pair(
-        &self,
-        one: &Party,
-        other: &Party,
-        change: impl Fn(&LinkSettings) -> Result<LinkSettings, SettingsError>,
-    ) -> Result<(), NetworkError> {
-        self.network().update_pair(one, other, change)
-    }
-
-    /// Gives the links between sites the delays of a preset.
-    ///
-    /// # Errors
-    /// A site is not one of its places. Then nothing has changed.
-    pub fn apply_preset(&self, preset: &Preset) -> Result<(), PresetError> {
-        preset.apply(&mut self.network())
-    }
-
     /// Cuts a party off from everybody else, both ways. When this returns, nothing crosses its
     /// border any more, not even what was under way.
     ///
