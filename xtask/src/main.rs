@@ -17,6 +17,8 @@ cargo xtask COMMAND
                           losses; --stay keeps it up afterwards
   test                    everything that CI checks: format, lints, all tests, documentation, live
                           clusters; --only NAME runs one step, --list shows them
+  chaos list              scenarios of the laboratory: what each breaks and promises
+  chaos run NAME ...      runs them on a real cluster and ends with a verdict and a report
   setup [--yes]           install what building and testing need; also done by demo and test
   fix                     format, and apply the lints' own suggestions
   verify                  the quick part of test: format, lints, tests without live clusters
@@ -56,6 +58,7 @@ fn dispatch(words: &[&str]) -> Result<(), Failure> {
     match words.first() {
         Some(&"demo") => demo(consent, &rest),
         Some(&"test") => test::run(consent, &rest),
+        Some(&"chaos") if !rest.is_empty() => chaos(consent, &rest),
         Some(&"setup") if rest.is_empty() => setup::run(consent, setup::For::Tests),
         Some(&"fix") if rest.is_empty() => fix(consent),
         Some(&"verify") if rest.is_empty() => test::verify(consent),
@@ -75,6 +78,19 @@ fn demo(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
     run::step("run the demo");
     let program = run::target_dir()?.join("debug/tandem-chaos");
     run::exec(&program, &[&["demo"], rest].concat())
+}
+
+/// The laboratory's own command line, with programs that are built.
+pub(crate) fn chaos(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
+    let runs = rest.first() == Some(&"run");
+    setup::run(consent, if runs { setup::For::Tests } else { setup::For::Programs })?;
+    run::step("build the programs");
+    if runs {
+        run::cargo(&["build", "--package", "tandem-node", "--package", "tandem-media-relay"])?;
+    }
+    run::cargo(&["build", "--package", "tandem-chaos"])?;
+    run::step("chaos");
+    run::exec(&run::target_dir()?.join("debug/tandem-chaos"), rest)
 }
 
 fn fix(consent: Consent) -> Result<(), Failure> {

@@ -62,6 +62,27 @@ const PACKAGES: &[Package] = &[
         wanted: For::Tests,
     },
     Package {
+        name: "faketime",
+        present: || {
+            Path::new("/usr/lib/x86_64-linux-gnu/faketime").exists()
+                || Path::new("/usr/lib/aarch64-linux-gnu/faketime").exists()
+        },
+        why: "gives a node another time of day in the laboratory",
+        wanted: For::Tests,
+    },
+    Package {
+        name: "strace",
+        present: || program("strace"),
+        why: "kills a node at a chosen write in the laboratory",
+        wanted: For::Tests,
+    },
+    Package {
+        name: "e2fsprogs",
+        present: || program("mkfs.ext4") || Path::new("/sbin/mkfs.ext4").exists(),
+        why: "makes the file systems of the laboratory's disks",
+        wanted: For::Tests,
+    },
+    Package {
         name: "systemd",
         present: || program("systemd-analyze"),
         why: "checks the units in deploy/",
