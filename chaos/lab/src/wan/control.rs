@@ -204,9 +204,14 @@ pub fn ask(name: &str, request: &Request) -> io::Result<Value> {
         io::Error::new(error.kind(), format!("no router {name:?}: {error}; {hint}"))
     })?;
     stream.set_read_timeout(Some(CONTROL_IDLE_MAX))?;
-    writeln!(stream, "{}", serde_json::to_string(request)?)?;
+    // A router that turns this client away may have answered and closed before it is asked.
+    let asked = writeln!(stream, "{}", serde_json::to_string(request)?);
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() {
+        asked?;
+        return Err(io::Error::other(format!("the router {name:?} ended without an answer")));
+    }
     let mut answer: BTreeMap<String, Value> = serde_json::from_str(&line)?;
     match (answer.remove("ok"), answer.remove("error")) {
         (Some(ok), None) => Ok(ok),

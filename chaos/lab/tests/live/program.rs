@@ -7,6 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use tandem_lab::wan::Party;
+use tandem_lab::wan::control::{Request, ask};
+
 use crate::support::{eventually, require_root};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tandem-lab");
@@ -142,6 +145,24 @@ fn a_laboratory_is_controlled_by_its_name() {
     assert!(lab(&name, &["ctl", "preset", "cities-2011"]).status.success());
     assert!(get("a", "b").contains(r#""delay_us":10805"#));
     assert!(printed(&lab(&name, &["ctl", "counters"])).contains("a -> b  offered 0"));
+}
+
+/// The control socket answers its own user, and turns every other one but root away.
+#[test]
+fn strangers_control_nothing() {
+    require_root();
+    let (config, name) = (config("10.84.0.0/24"), own_name("strangers"));
+    let _running = run_lab(config.path(), &name);
+    assert!(ask(&name, &Request::Heal).is_ok());
+    let as_nobody = || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        // This thread only, and for good.
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        ask(&name, &Request::Isolate { party: Party::All })
+    };
+    let refused = std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("only root"), "{refused}");
+    assert!(printed(&lab(&name, &["ctl", "get", "a", "b"])).contains(r#""state":"up""#));
 }
 
 /// After SIGKILL of a running laboratory, no namespace, device, address or socket of it is left, and
