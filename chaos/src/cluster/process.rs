@@ -39,13 +39,30 @@ pub(super) fn orphans_of(dir: &Path) -> Vec<Process> {
     let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok());
     let is_ours = |pid: &i32| {
         parent(*pid).is_some_and(|parent| parent == own)
-            && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            && command_line(*pid).is_some_and(|line| {
                 !dir.is_empty() && line.windows(dir.len()).any(|window| window == dir)
             })
     };
     pids.filter(is_ours)
         .filter_map(|pid| Some(Process { pid, started: start_ticks(pid)?, child: None }))
         .collect()
+}
+
+/// What a process that runs was started with. In the middle of its `exec` it shows nothing for a moment.
+fn command_line(pid: i32) -> Option<Vec<u8>> {
+    let deadline = Instant::now() + BURY_WITHIN;
+    loop {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !line.is_empty() {
+            return Some(line);
+        }
+        // A zombie shows nothing for ever.
+        start_ticks(pid)?;
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Field 4 of `/proc/<pid>/stat`.
