@@ -98,7 +98,8 @@ impl Process {
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let pid = i32::try_from(child.id())?;
-        let started = start_ticks(pid).context("it ended at once")?;
+        // Also of one that has ended already: it stays as a zombie until we wait for it.
+        let (_, started) = state_and_start(pid).context("its start cannot be read in /proc")?;
         Ok(Self { pid, started, child: Some(Mutex::new(child)) })
     }
 
@@ -233,15 +234,19 @@ impl Drop for Process {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`; none for a process that has ended (a zombie has too).
+/// When a process was started, in clock ticks since the boot; none for one that has ended (a zombie has
+/// too).
 fn start_ticks(pid: i32) -> Option<u64> {
+    let (state, started) = state_and_start(pid)?;
+    (!matches!(state, 'Z' | 'X')).then_some(started)
+}
+
+/// Fields 3 and 22 of `/proc/<pid>/stat`.
+fn state_and_start(pid: i32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    Some((fields.next()?.chars().next()?, fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]
