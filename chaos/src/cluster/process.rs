@@ -39,13 +39,30 @@ pub(super) fn orphans_of(dir: &Path) -> Vec<Process> {
     let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok());
     let is_ours = |pid: &i32| {
         parent(*pid).is_some_and(|parent| parent == own)
-            && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            && command_line(*pid).is_some_and(|line| {
                 !dir.is_empty() && line.windows(dir.len()).any(|window| window == dir)
             })
     };
     pids.filter(is_ours)
         .filter_map(|pid| Some(Process { pid, started: start_ticks(pid)?, child: None }))
         .collect()
+}
+
+/// What a process that runs was started with. In the middle of its `exec` it shows nothing for a moment.
+fn command_line(pid: i32) -> Option<Vec<u8>> {
+    let deadline = Instant::now() + BURY_WITHIN;
+    loop {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !line.is_empty() {
+            return Some(line);
+        }
+        // A zombie shows nothing for ever.
+        start_ticks(pid)?;
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Field 4 of `/proc/<pid>/stat`.
@@ -95,7 +112,8 @@ impl Process {
         let child =
             spawn(command).with_context(|| format!("{} cannot be started", program.display()))?;
         let pid = i32::try_from(child.id())?;
-        let started = start_ticks(pid).context("it ended at once")?;
+        // Also of one that has ended already: it stays as a zombie until we wait for it.
+        let (_, started) = state_and_start(pid).context("its start cannot be read in /proc")?;
         Ok(Self { pid, started, child: Some(Mutex::new(child)) })
     }
 
@@ -230,15 +248,19 @@ impl Drop for Process {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`; none for a process that has ended (a zombie has too).
+/// When a process was started, in clock ticks since the boot; none for one that has ended (a zombie has
+/// too).
 fn start_ticks(pid: i32) -> Option<u64> {
+    let (state, started) = state_and_start(pid)?;
+    (!matches!(state, 'Z' | 'X')).then_some(started)
+}
+
+/// Fields 3 and 22 of `/proc/<pid>/stat`.
+fn state_and_start(pid: i32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    Some((fields.next()?.chars().next()?, fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]
