@@ -14,7 +14,22 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("tandem-rtp", &[], &[]),
     ("tandem-proto", &[], &[]),
     ("tandem-cluster", &["tandem-routing"], &[]),
-    ("tandem-callcontrol", &["tandem-cluster", "tandem-routing", "tandem-rtp", "tandem-sip"], &[]),
+    (
+        "tandem-callcontrol",
+        &["tandem-cluster", "tandem-routing", "tandem-rtp", "tandem-sip"],
+        &["tandem-sim"],
+    ),
+    (
+        "tandem-sim",
+        &[
+            "tandem-callcontrol",
+            "tandem-cluster",
+            "tandem-routing",
+            "tandem-rtp",
+            "tandem-sip",
+        ],
+        &[],
+    ),
     ("tandem-raft-store", &[], &[]),
     ("tandem-media-relay", &["tandem-rtp", "tandem-proto"], &[]),
     (

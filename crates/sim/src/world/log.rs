@@ -17,17 +17,24 @@ use tandem_routing::{
     time::{ClusterTime, Millis},
 };
 
+/// Whose everything is.
 pub const TENANT: TenantId = TenantId::DEFAULT;
+/// The one Raft group.
 pub const GROUP: GroupId = GroupId(0);
 /// ClusterTime when a test begins.
 pub const CLUSTER_EPOCH_MS: u64 = 1_000_000;
 
+/// A name that is written in the source.
 pub fn name(text: &str) -> Name {
-    text.parse().unwrap()
+    text.parse().expect("a literal name")
 }
 
+/// The log and the machine that applies it as it is committed: what is true, whatever a node knows of it.
+#[derive(Default)]
 pub struct Log {
+    /// The state after the last committed entry.
     pub machine: Machine,
+    /// Index of the last committed entry.
     pub index: u64,
     /// Next sequence of each node's current life.
     pub sequences: BTreeMap<u64, u64>,
@@ -37,6 +44,7 @@ pub struct Log {
 }
 
 impl Log {
+    /// An empty log.
     pub fn new() -> Self {
         Self {
             machine: Machine::new(GROUP),
@@ -47,6 +55,7 @@ impl Log {
         }
     }
 
+    /// ClusterTime at this virtual time.
     pub fn now(at: u64) -> ClusterTime {
         ClusterTime(CLUSTER_EPOCH_MS + at)
     }
@@ -63,8 +72,11 @@ impl Log {
             time: Self::now(at),
             envelopes: vec![envelope],
         };
-        let applied = self.machine.apply(self.index, &batch.encode().unwrap()).unwrap();
-        (decode_outcome(&applied.outcomes[0]).unwrap(), applied)
+        let applied = self
+            .machine
+            .apply(self.index, &batch.encode().expect("a batch encodes"))
+            .expect("our own entry applies");
+        (decode_outcome(&applied.outcomes[0]).expect("our own outcome decodes"), applied)
     }
 
     /// An envelope of a node's current life.
@@ -92,6 +104,7 @@ impl Log {
         self.pending.insert(node, Default::default());
     }
 
+    /// What a starting node proposes.
     pub fn registration(&mut self, node: u64) -> Command {
         self.boots += 1;
         let boot = self.boots;
@@ -118,10 +131,12 @@ impl Log {
     }
 }
 
+/// The first command of a cluster.
 pub fn initialise() -> Command {
     Command::Initialise { cluster: ClusterId(9), machine_version: 1 }
 }
 
+/// What lets a node in.
 pub fn admission(node: u64, site: &str) -> Command {
     Command::AdmitNode(AdmitNode {
         node: NodeId(node),
@@ -133,11 +148,13 @@ pub fn admission(node: u64, site: &str) -> Command {
     })
 }
 
+/// The relay beside a node.
 pub fn relay_record(node: u64) -> RelayRecord {
     let at = |port| Endpoint { address: format!("127.1.{node}.1"), port };
     RelayRecord { id: name(&format!("r{node}")), control: at(7300), link: at(7400) }
 }
 
+/// A socket of a node.
 pub fn endpoint(node: u64, port: u16) -> Endpoint {
     Endpoint { address: format!("127.0.{node}.1"), port }
 }

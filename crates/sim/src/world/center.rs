@@ -31,10 +31,12 @@ impl World {
         let number = NumberSpec {
             number: name(NUMBER),
             queue: name("sales"),
-            requirement: "anybody".parse().unwrap(),
+            requirement: "anybody".parse().expect("a literal requirement"),
             priority: 0,
         };
-        world.queue(QueueCommand::PutNumber { tenant: TENANT, number }).unwrap();
+        world
+            .queue(QueueCommand::PutNumber { tenant: TENANT, number })
+            .expect("the machine takes it");
         world
     }
 
@@ -42,19 +44,22 @@ impl World {
     pub fn with_session_timers(&mut self, interval_s: u32) {
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.crash_node(node, true);
-            self.nodes.get_mut(&node).unwrap().with_session_timer(interval_s);
+            self.node_mut(node).with_session_timer(interval_s);
             self.run(100);
             self.start_node(node);
             self.run(500);
         }
     }
 
+    /// Creates or changes a queue.
     pub fn put_queue(&mut self, queue: QueueSpec) {
-        self.queue(QueueCommand::PutQueue { tenant: TENANT, queue }).unwrap();
+        self.queue(QueueCommand::PutQueue { tenant: TENANT, queue }).expect("the machine takes it");
     }
 
+    /// Opens, drains or closes a site, and tells its nodes.
     pub fn set_site(&mut self, site: &str, state: SiteState) {
-        self.queue(QueueCommand::SetSiteState { site: name(site), state }).unwrap();
+        self.queue(QueueCommand::SetSiteState { site: name(site), state })
+            .expect("the machine takes it");
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             if self.nodes[&node].settings.site == name(site) {
                 self.feed(node, tandem_callcontrol::io::Input::Site(state));
@@ -71,33 +76,36 @@ impl World {
             skills: BTreeMap::new(),
             queues: [name("sales")].into(),
         };
-        self.queue(QueueCommand::PutAgent { tenant: TENANT, agent: spec }).unwrap();
+        self.queue(QueueCommand::PutAgent { tenant: TENANT, agent: spec })
+            .expect("the machine takes it");
         let number = self.uas.len() + 1;
         let addr = format!("192.0.2.{number}:5060");
         self.add_ua(agent, &addr, node);
         self.bind_phone(agent, node);
         let as_state = Readiness::Ready;
-        self.queue(QueueCommand::LogIn { tenant: TENANT, agent: name(agent), as_state }).unwrap();
+        self.queue(QueueCommand::LogIn { tenant: TENANT, agent: name(agent), as_state })
+            .expect("the machine takes it");
     }
 
     /// The phone of an agent is bound at a node, as if it had registered there.
     pub fn bind_phone(&mut self, agent: &str, node: u64) {
         let phone = self.see(agent);
         let (contact_uri, source) = (phone.contact(), phone.addr.to_string());
-        let row = self.log.machine.nodes().get(&NodeId(node)).unwrap();
+        let row = self.log.machine.nodes().get(&NodeId(node)).expect("an admitted node");
         let edge = Owner { node: row.id, epoch: row.epoch };
         let transport = if phone.tcp { Transport::Tcp } else { Transport::Udp };
         let target = PhoneTarget { contact_uri, transport, source, edge };
         let put = binding(self.agent_id(agent), target);
         let envelope = self.log.envelope(node, edge.epoch, put);
-        self.apply(envelope).unwrap();
+        self.apply(envelope).expect("the machine takes it");
         self.ua(agent).proxy = self.nodes[&node].udp;
     }
 
     /// Takes all bindings of an agent's phone back.
     pub fn unbind_phone(&mut self, agent: &str) {
         let (agent, contact_uri) = (self.agent_id(agent), String::new());
-        self.command(Command::RemoveBinding { tenant: TENANT, agent, contact_uri }).unwrap();
+        self.command(Command::RemoveBinding { tenant: TENANT, agent, contact_uri })
+            .expect("the machine takes it");
     }
 
     /// A caller on the trunk of a node.
@@ -107,8 +115,14 @@ impl World {
         self.add_ua(caller, &addr, node);
     }
 
+    /// The id of an agent that was added.
     pub fn agent_id(&self, agent: &str) -> AgentId {
-        self.log.machine.queue().agent_named(TENANT, &name(agent)).unwrap().id
+        self.log
+            .machine
+            .queue()
+            .agent_named(TENANT, &name(agent))
+            .expect("an agent that was put")
+            .id
     }
 
     // --- what the log says --------------------------------------------------------------------------

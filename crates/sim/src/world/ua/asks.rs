@@ -13,6 +13,7 @@ impl Ua {
         self.invite_with(number, &[], Body::Sdp)
     }
 
+    /// The same with further headers and another body.
     pub fn invite_with(&mut self, number: &str, extra: &[(&str, String)], body: Body) -> usize {
         let index = self.new_call(
             format!("{}-{}@{}", self.name, self.next, self.addr.ip()),
@@ -59,7 +60,7 @@ impl Ua {
         let call = &self.calls[index];
         let Some(branch) = call.sent_invite.clone() else { return };
         let Some(client) = self.clients.get(&format!("{branch}/INVITE")) else { return };
-        let invite = Msg::parse(&client.bytes).unwrap();
+        let invite = Msg::own(&client.bytes);
         let to = client.to;
         let headers = vec![
             ("Via", invite.get("Via")),
@@ -86,6 +87,7 @@ impl Ua {
         }
     }
 
+    /// Ends a call.
     pub fn bye(&mut self, index: usize) {
         self.request(index, "BYE", &[], "");
         self.over(index, false);
@@ -177,7 +179,7 @@ impl Ua {
             client.provisional = true;
             return;
         }
-        let client = self.clients.remove(&key).unwrap();
+        let Some(client) = self.clients.remove(&key) else { return };
         let Some(index) = client.call else {
             self.outside.push((client.method, msg.clone()));
             return;
@@ -209,7 +211,7 @@ impl Ua {
         self.take_target(index, msg);
         self.take_sdp(index, msg);
         // The answer to a description in the 2xx comes with the ACK.
-        let offered = Msg::parse(&client.bytes).unwrap().body.is_empty();
+        let offered = Msg::own(&client.bytes).body.is_empty();
         let body = if offered { self.calls[index].my_sdp.compose() } else { String::new() };
         self.ack(index, msg, from, &body);
     }
@@ -284,7 +286,7 @@ impl Ua {
     }
 
     pub(super) fn ack_failure(&mut self, client: &Client, msg: &Msg) {
-        let invite = Msg::parse(&client.bytes).unwrap();
+        let invite = Msg::own(&client.bytes);
         let headers = vec![
             ("Via", invite.get("Via")),
             ("Max-Forwards", "70".into()),

@@ -3,6 +3,7 @@
 use super::{Reaction, State, T1X64, T2, Timer, Ua};
 
 impl Ua {
+    /// Does what is due.
     pub fn time_passed(&mut self, now: u64) {
         self.now = now;
         while let Some((at, timer)) = self.timers.first().cloned() {
@@ -50,7 +51,7 @@ impl Ua {
         let (now, tcp) = (self.now, self.tcp);
         let Some(client) = self.clients.get_mut(&key) else { return };
         if now >= client.until && !(client.method == "INVITE" && client.provisional) {
-            let client = self.clients.remove(&key).unwrap();
+            let Some(client) = self.clients.remove(&key) else { return };
             if let Some(index) = client.call {
                 self.calls[index].finals.push((client.method.clone(), 0));
                 if client.method == "INVITE" && self.calls[index].state == State::Calling {
@@ -69,7 +70,7 @@ impl Ua {
             let (to, bytes) = (client.to, client.bytes.clone());
             self.out.push((to, bytes));
         }
-        let client = self.clients.get_mut(&key).unwrap();
+        let Some(client) = self.clients.get_mut(&key) else { return };
         let longest = if client.method == "INVITE" { T1X64 } else { T2 };
         client.wait = (client.wait * 2).min(longest);
         let wait = client.wait.min(client.until.saturating_sub(now)).max(1);
@@ -80,7 +81,7 @@ impl Ua {
         let now = self.now;
         let Some(resend) = self.resends.get_mut(&key) else { return };
         if now >= resend.until {
-            let resend = self.resends.remove(&key).unwrap();
+            let Some(resend) = self.resends.remove(&key) else { return };
             // RFC 3261 section 13.3.1.4.
             if resend.success && self.calls[resend.call].state == State::Up {
                 self.bye(resend.call);

@@ -23,27 +23,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tandem_callcontrol::io::{
-    Input, MediaEvent, MediaOperation, MediaReply, MediaRequest, NoOutcome, Output,
-};
+use tandem_callcontrol::io::{Input, MediaRequest};
 use tandem_cluster::{
-    command::{Command, Envelope, Evidence, Outcome, Reply},
-    ids::{Epoch, LegId, NodeId},
-    machine::Effect,
+    command::{Envelope, Evidence},
+    ids::Epoch,
 };
-use tandem_routing::command::Command as QueueCommand;
-use tandem_sip::transaction::{ConnectionId, Flow, TransactionId, Transmit, Transport};
 
 use checks::Checks;
 use log::Log;
 use net::{Chance, Net};
-use node::{Node, Process};
+use node::Node;
 use relays::Relay;
 use ua::Ua;
 
+/// How long a lease runs, in ms.
 pub const LEASE: u64 = 1_000;
 /// Events within one millisecond: more of them are a loop.
 const STEPS_AT_ONCE_MAX: u64 = 100_000;
+/// How much longer the leader waits before it declares a silent node lost, in ms.
 pub const LEASE_MARGIN: u64 = 100;
 
 /// Something that will happen.
@@ -119,15 +116,20 @@ enum Ev {
 /// What a node's shell is told.
 #[derive(Debug)]
 pub enum NodeInput {
+    /// As it is.
     Plain(Input),
     /// A relay answered; its incarnation.
     Media {
+        /// Which relay.
         relay: String,
+        /// Which start of it.
         incarnation: u64,
+        /// What it answered.
         input: Input,
     },
     /// The log: views in the order of its entries.
     Log(Input),
+    /// Time has passed.
     Timeout,
 }
 
@@ -139,16 +141,37 @@ struct Proposal {
     since: u64,
 }
 
+/// What a world does when an invariant breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnViolation {
+    /// It panics: for a test that tells one story.
+    Fail,
+    /// It keeps the violation for the report of the run.
+    Record,
+}
+
+/// Everything there is, as one value.
 pub struct World {
+    /// What happens when an invariant breaks.
+    pub on_violation: OnViolation,
+    /// What decides everything.
     pub seed: u64,
+    /// Virtual time, in ms since the beginning.
     pub now: u64,
     base: Instant,
+    /// The one source of chance.
     pub chance: Chance,
+    /// How datagrams fare.
     pub net: Net,
+    /// The log, and the machine that has applied all that is committed.
     pub log: Log,
+    /// Nodes by number.
     pub nodes: BTreeMap<u64, Node>,
+    /// Callers and phones.
     pub uas: Vec<Ua>,
+    /// Relays, in the order of their nodes.
     pub relays: Vec<Relay>,
+    /// What is judged after every step.
     pub checks: Checks,
     /// False: nothing is committed.
     pub quorum: bool,
@@ -185,12 +208,18 @@ fn start() -> Instant {
     Instant::now()
 }
 
+/// Where the relay beside a node stands in [`World::relays`].
+pub(crate) fn relay_of(node: u64) -> usize {
+    usize::try_from(node).map_or(0, |node| node.saturating_sub(1))
+}
+
 // --- building -------------------------------------------------------------------------------------
 
 impl World {
     /// Three sites lon, fra, nyc with nodes 1, 2, 3, each with a relay; no queue yet.
     pub fn new(seed: u64, net: Net) -> Self {
         let mut world = Self {
+            on_violation: OnViolation::Fail,
             seed,
             now: 0,
             base: start(),
@@ -216,9 +245,11 @@ impl World {
             relay_at: BTreeMap::new(),
             steps: 0,
         };
-        world.apply(Log::first(1, log::initialise())).unwrap();
+        world.apply(Log::first(1, log::initialise())).expect("an empty cluster is initialised");
         for (node, site) in [(1, "lon"), (2, "fra"), (3, "nyc")] {
-            world.apply(Log::first(node, log::admission(node, site))).unwrap();
+            world
+                .apply(Log::first(node, log::admission(node, site)))
+                .expect("a new node is admitted");
             world.relays.push(Relay::new(log::relay_record(node)));
             world.nodes.insert(node, Node::new(node, site));
             world.start_node(node);
@@ -234,6 +265,7 @@ impl World {
         self.events.insert((self.now + after, self.next_event), event);
     }
 
+    /// True time as an `Instant`.
     pub fn instant(&self) -> Instant {
         self.base + Duration::from_millis(self.now)
     }
@@ -241,31 +273,45 @@ impl World {
     /// The ms of an instant, the next whole one.
     fn ms_of(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.base);
-        u64::try_from(since.as_micros().div_ceil(1_000)).unwrap()
+        u64::try_from(since.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
     }
 
+    /// The user agent of this name, which must have been added.
     pub fn ua(&mut self, name: &str) -> &mut Ua {
         let now = self.now;
         let ua = self.uas.iter_mut().find(|ua| ua.name == name);
-        let ua = ua.unwrap_or_else(|| panic!("there is no {name}"));
+        let ua = ua.expect("a user agent that was added");
         ua.now = now;
         ua
     }
 
+    /// The same, to look at.
     pub fn see(&self, name: &str) -> &Ua {
-        self.uas.iter().find(|ua| ua.name == name).unwrap_or_else(|| panic!("there is no {name}"))
+        self.uas.iter().find(|ua| ua.name == name).expect("a user agent that was added")
     }
 
+    /// Adds a user agent with a socket of its own, whose requests go to this node.
     pub fn add_ua(&mut self, name: &str, addr: &str, node: u64) -> usize {
         let proxy = self.nodes[&node].udp;
-        let mut ua = Ua::new(name, addr.parse().unwrap(), proxy);
+        let mut ua = Ua::new(name, addr.parse().expect("an address and a port"), proxy);
         ua.now = self.now;
         self.uas.push(ua);
         self.uas.len() - 1
     }
 
+    /// The node with this number, which was built with the world.
+    pub(crate) fn node_mut(&mut self, node: u64) -> &mut Node {
+        self.nodes.get_mut(&node).expect("a node of this world")
+    }
+
+    /// Records a violation.
+    pub(crate) fn wrong(&mut self, text: String) {
+        self.checks.violations.push(text);
+    }
+
+    /// The relay beside this node.
     pub fn relay(&mut self, node: u64) -> &mut Relay {
-        &mut self.relays[usize::try_from(node - 1).unwrap()]
+        &mut self.relays[relay_of(node)]
     }
 
     // --- running --------------------------------------------------------------------------------------
@@ -307,10 +353,9 @@ impl World {
     /// Runs until something is true, which must happen.
     pub fn expect(&mut self, ms: u64, what: &str, done: impl FnMut(&Self) -> bool) {
         let since = self.now;
-        if !self.run_until(ms, done) {
-            let state = self.describe();
-            panic!("seed {}: not within {ms} ms from {since}: {what}\n{state}", self.seed);
-        }
+        let done = self.run_until(ms, done);
+        let (seed, state) = (self.seed, if done { String::new() } else { self.describe() });
+        assert!(done, "seed {seed}: not within {ms} ms from {since}: {what}\n{state}");
     }
 
     /// Takes the next event.

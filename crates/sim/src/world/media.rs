@@ -1,6 +1,11 @@
 //! Requests to relays, their deaths, and what they tell nodes.
 
-use super::*;
+use std::net::SocketAddr;
+
+use tandem_callcontrol::io::{Input, MediaEvent, MediaOperation, MediaReply, MediaRequest};
+use tandem_cluster::ids::LegId;
+
+use super::{Ev, NodeInput, World, relay_of};
 
 impl World {
     pub(super) fn reach_relay(
@@ -13,7 +18,7 @@ impl World {
         let index = self.relays.iter().position(|relay| relay.record.id == request.relay.id);
         let index = index.expect("a known relay");
         let (now, ticket) = (self.now, request.ticket);
-        let isolated = self.isolated.contains(&node) && index + 1 != usize::try_from(node).unwrap();
+        let isolated = self.isolated.contains(&node) && index != relay_of(node);
         let relay = &mut self.relays[index];
         let (slow, cut) = (relay.slow, isolated || relay.cut_from.contains(&node));
         if !relay.up || cut {
@@ -34,8 +39,9 @@ impl World {
         self.at(after, Ev::Node { node, process, input });
     }
 
+    /// A relay dies and comes back as another process so many ms later.
     pub fn crash_relay(&mut self, node: u64, back_after: u64) {
-        let relay = usize::try_from(node - 1).unwrap();
+        let relay = relay_of(node);
         self.relays[relay].crash();
         self.at(back_after, Ev::RelayUp { relay });
     }
@@ -47,7 +53,7 @@ impl World {
 
     /// Nodes that could not reach a relay can again.
     pub fn uncut_relay(&mut self, node: u64) {
-        let index = usize::try_from(node - 1).unwrap();
+        let index = relay_of(node);
         self.relays[index].cut_from.clear();
         if self.relays[index].up {
             self.relay_up(index);

@@ -6,12 +6,19 @@ use std::net::SocketAddr;
 /// A message, cut into its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Msg {
+    /// Request line or status line.
     pub start: String,
+    /// Names and values, in order.
     pub headers: Vec<(String, String)>,
+    /// What follows the empty line.
     pub body: String,
 }
 
 impl Msg {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// What is missing or wrong, in words.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or("no empty line")?;
@@ -37,6 +44,12 @@ impl Msg {
         Ok(msg)
     }
 
+    /// A message that we wrote ourselves.
+    pub(crate) fn own(bytes: &[u8]) -> Self {
+        Self::parse(bytes).expect("our own message parses")
+    }
+
+    /// True unless it is a response.
     pub fn is_request(&self) -> bool {
         !self.start.starts_with("SIP/2.0 ")
     }
@@ -56,10 +69,12 @@ impl Msg {
         self.start.split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
+    /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
+    /// All headers of this name.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let name = name.to_owned();
         self.headers
@@ -68,24 +83,29 @@ impl Msg {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The first header of this name, or nothing.
     pub fn get(&self, name: &str) -> String {
         self.header(name).unwrap_or_default().to_owned()
     }
 
+    /// Number and method of the CSeq.
     pub fn cseq(&self) -> (u32, String) {
         let value = self.get("CSeq");
         let (number, method) = value.split_once(' ').unwrap_or(("0", ""));
         (number.parse().unwrap_or(0), method.trim().to_owned())
     }
 
+    /// The Call-ID.
     pub fn call_id(&self) -> String {
         self.get("Call-ID")
     }
 
+    /// The tag of the From.
     pub fn tag_of_from(&self) -> String {
         param(&self.get("From"), "tag").unwrap_or_default()
     }
 
+    /// The tag of the To, if it has one.
     pub fn tag_of_to(&self) -> Option<String> {
         param(&self.get("To"), "tag")
     }
@@ -111,6 +131,7 @@ impl Msg {
         self.header("Contact").map(address)
     }
 
+    /// The session description, if it has one.
     pub fn sdp(&self) -> Option<Sdp> {
         if self.body.is_empty() { None } else { Sdp::parse(&self.body) }
     }
@@ -157,18 +178,28 @@ pub fn compose(start: &str, headers: &[(&str, String)], body: &str) -> Vec<u8> {
 /// A session description with one audio stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sdp {
+    /// First field of `o=`.
     pub username: String,
+    /// Session id of `o=`.
     pub session: String,
+    /// Version of `o=`.
     pub version: u64,
+    /// Address of `o=`.
     pub origin_address: String,
+    /// Address of `c=`.
     pub address: String,
+    /// Port of `m=audio`.
     pub port: u16,
+    /// Payload types.
     pub formats: Vec<u8>,
+    /// `sendrecv`, `sendonly`, `recvonly` or `inactive`.
     pub direction: String,
+    /// How many `m=` lines there are.
     pub streams: usize,
 }
 
 impl Sdp {
+    /// Reads a description with at least one audio stream.
     pub fn parse(body: &str) -> Option<Self> {
         let line = |prefix: &str| body.lines().find_map(|line| line.strip_prefix(prefix));
         let origin: Vec<&str> = line("o=")?.split(' ').collect();
@@ -191,10 +222,12 @@ impl Sdp {
         })
     }
 
+    /// Where audio is wanted.
     pub fn socket(&self) -> SocketAddr {
-        format!("{}:{}", self.address, self.port).parse().unwrap()
+        format!("{}:{}", self.address, self.port).parse().expect("an address and a port")
     }
 
+    /// As text.
     pub fn compose(&self) -> String {
         let formats: Vec<String> = self.formats.iter().map(u8::to_string).collect();
         let mut text = format!(

@@ -291,7 +291,7 @@ impl Ua {
     pub(super) fn resend(&mut self, index: usize, msg: &Msg, from: SocketAddr, success: bool) {
         let branch_key = format!("{}/INVITE", msg.branch());
         let Some(bytes) = self.answered.get(&branch_key).cloned() else { return };
-        let tag = Msg::parse(&bytes).unwrap().tag_of_to().unwrap_or_default();
+        let tag = Msg::own(&bytes).tag_of_to().unwrap_or_default();
         let key = format!("{}/{tag}/{}", msg.call_id(), msg.cseq().0);
         let (to, until) = (msg.reply_to(from), self.now + T1X64);
         self.resends

@@ -1,13 +1,18 @@
 //! Around call control: a node's process starts, dies, freezes; inputs go in and outputs are carried
 //! out.
 
-use super::*;
+use std::{collections::VecDeque, time::Duration};
+
+use tandem_callcontrol::io::{Input, NoOutcome, Output};
+use tandem_cluster::command::Command;
+
+use super::{Ev, NodeInput, Proposal, World, node, node::Process};
 
 impl World {
     /// Starts a node's process.
     pub fn start_node(&mut self, node: u64) {
         let prng = self.chance.fork();
-        let known = self.nodes.get_mut(&node).unwrap();
+        let known = self.node_mut(node);
         assert!(known.process.is_none(), "node {node} runs already");
         known.starts += 1;
         let number = known.starts;
@@ -19,7 +24,7 @@ impl World {
 
     /// A node's process dies; `witness`: its host attests that at once.
     pub fn crash_node(&mut self, node: u64, witness: bool) {
-        let Some(process) = self.nodes.get_mut(&node).unwrap().process.take() else { return };
+        let Some(process) = self.node_mut(node).process.take() else { return };
         let conns: Vec<u64> = self
             .conns
             .iter()
@@ -34,7 +39,7 @@ impl World {
 
     /// A node stands still for so long: everything waits at its door.
     pub fn freeze_node(&mut self, node: u64, ms: u64) {
-        let Some(process) = self.nodes.get_mut(&node).unwrap().process.as_mut() else { return };
+        let Some(process) = self.node_mut(node).process.as_mut() else { return };
         process.frozen = true;
         let number = process.number;
         self.at(ms, Ev::Thaw { node, process: number });
@@ -47,7 +52,7 @@ impl World {
 
     pub(super) fn thaw(&mut self, node: u64, process: u64) {
         let first = self.chance.per_mille(500);
-        let running = self.nodes.get_mut(&node).unwrap().process.as_mut();
+        let running = self.node_mut(node).process.as_mut();
         let Some(running) = running.filter(|running| running.number == process) else { return };
         running.frozen = false;
         let waiting = std::mem::take(&mut running.waiting);
@@ -100,7 +105,9 @@ impl World {
         if due == running.wake && due.is_none_or(|due| due > self.now) {
             return;
         }
-        self.nodes.get_mut(&node).unwrap().process.as_mut().unwrap().wake = due;
+        if let Some(process) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) {
+            process.wake = due;
+        }
         if let Some(due) = due {
             // A deadline that has passed already is taken at once, but not within this step.
             let after = due.saturating_sub(self.now);
@@ -130,7 +137,8 @@ impl World {
                 Some(Input::AgentFound { ticket, agent })
             }
             Output::Note(note) => {
-                self.nodes.get_mut(&node).unwrap().notes.push((self.now, note));
+                let now = self.now;
+                self.node_mut(node).notes.push((now, note));
                 None
             }
         }
@@ -144,18 +152,19 @@ impl World {
         command: Command,
         within: Duration,
     ) -> Option<Input> {
-        let running = self.nodes.get(&node).and_then(|node| node.process.as_ref()).unwrap();
-        let Some(epoch) = running.epoch else {
+        let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
+        let Some(epoch) = running.and_then(|running| running.epoch) else {
             return Some(Input::Proposed { ticket, result: Err(NoOutcome::NotDone) });
         };
         let envelope = self.log.envelope(node, epoch, command);
         let sequence = envelope.sequence;
-        let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()).unwrap();
-        running.proposed.insert(sequence, ticket);
+        if let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) {
+            running.proposed.insert(sequence, ticket);
+        }
         let after = self.chance.between(1, 15) + self.log_slow;
         let proposal = Box::new(Proposal { process, envelope, since: self.now });
         self.at(after, Ev::Leader(proposal));
-        let within = u64::try_from(within.as_millis()).unwrap();
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.at(within, Ev::GiveUp { node, process, sequence });
         None
     }

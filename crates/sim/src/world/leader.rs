@@ -1,6 +1,16 @@
 //! The leader of the log: proposals and what follows from them for every node, lives, leases.
 
-use super::*;
+use std::time::Duration;
+
+use tandem_callcontrol::io::{Input, NoOutcome};
+use tandem_cluster::{
+    command::{Command, Envelope, Evidence, Outcome, Reply},
+    ids::{Epoch, LegId, NodeId},
+    machine::Effect,
+};
+use tandem_routing::command::Command as QueueCommand;
+
+use super::{Ev, LEASE, LEASE_MARGIN, NodeInput, Proposal, World, checks, log::Log};
 
 impl World {
     /// Applies a command and feeds every node with what changed.
@@ -48,7 +58,7 @@ impl World {
             return;
         };
         if self.isolated.contains(&node) {
-            self.nodes.get_mut(&node).unwrap().held_feed.push_back(input);
+            self.node_mut(node).held_feed.push_back(input);
             return;
         }
         let lag = self.chance.between(1, 12) + self.log_slow + self.feed_slow;
@@ -65,6 +75,7 @@ impl World {
         self.apply(envelope)
     }
 
+    /// A command to the queue.
     pub fn queue(&mut self, command: QueueCommand) -> Outcome {
         self.command(Command::Queue(command))
     }
@@ -110,7 +121,7 @@ impl World {
     pub fn heal(&mut self) {
         self.quorum = true;
         for node in std::mem::take(&mut self.isolated) {
-            let held = std::mem::take(&mut self.nodes.get_mut(&node).unwrap().held_feed);
+            let held = std::mem::take(&mut self.node_mut(node).held_feed);
             for input in held {
                 self.feed(node, input);
             }
@@ -132,10 +143,14 @@ impl World {
         let command = self.log.registration(node);
         self.log.begin_life(node);
         let outcome = self.apply(Log::first(node, command));
-        let Ok(Reply::Registered { epoch, first_leg }) = outcome else { panic!("{outcome:?}") };
+        let Ok(Reply::Registered { epoch, first_leg }) = outcome else {
+            return self.wrong(format!("node {node} was not registered: {outcome:?}"));
+        };
         self.heard.insert(node, self.now);
         let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
-        running.unwrap().epoch = Some(epoch);
+        if let Some(running) = running {
+            running.epoch = Some(epoch);
+        }
         let grant = tandem_callcontrol::io::Grant { epoch, first_leg, leg_ids: 2_000 };
         self.feed(node, Input::Life(Some(grant)));
         let owner = tandem_cluster::leg::Owner { node: NodeId(node), epoch };
@@ -196,10 +211,10 @@ impl World {
             return;
         }
         if self.log.machine.next_deadline().is_some_and(|at| at <= Log::now(self.now)) {
-            self.command(Command::ExpireDue).unwrap();
+            self.command(Command::ExpireDue).expect("the machine takes it");
         }
         while self.log.machine.has_work() {
-            self.command(Command::ContinueWork).unwrap();
+            self.command(Command::ContinueWork).expect("the machine takes it");
         }
     }
 
@@ -210,6 +225,6 @@ impl World {
         }
         let command = Command::NodeLost { node: NodeId(node), epoch, evidence };
         let envelope = self.log.envelope(life.node.0, life.epoch, command);
-        self.apply(envelope).unwrap();
+        self.apply(envelope).expect("the machine takes it");
     }
 }

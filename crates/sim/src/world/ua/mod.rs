@@ -47,6 +47,7 @@ pub struct Plan {
     pub answer: Answer,
 }
 
+/// How an INVITE is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
     /// Says nothing.
@@ -61,13 +62,18 @@ pub enum Reaction {
     Rejects(u64, u16),
 }
 
+/// How a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Respond {
+    /// 200.
     Ok,
+    /// This status.
     Status(u16),
+    /// Not at all.
     Silent,
 }
 
+/// How a CANCEL is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnCancel {
     /// 487.
@@ -78,8 +84,10 @@ pub enum OnCancel {
     Deaf,
 }
 
+/// What a 2xx of ours describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
+    /// A codec that was offered.
     Good,
     /// A codec that was not offered.
     Unusable,
@@ -107,37 +115,53 @@ impl Default for Plan {
     }
 }
 
+/// Where a call stands at its user agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Our INVITE is under way.
     Calling,
     /// Theirs rings here.
     Ringing,
+    /// Answered.
     Up,
+    /// Ended, refused or given up.
     Over,
 }
 
 /// One call of a user agent.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// Its Call-ID.
     pub call_id: String,
+    /// Our tag.
     pub local_tag: String,
+    /// Theirs.
     pub remote_tag: String,
+    /// True when we called.
     pub outgoing: bool,
+    /// Where it stands.
     pub state: State,
     /// Final status of our INVITE.
     pub status: Option<u16>,
+    /// When it was answered.
     pub answered: Option<u64>,
+    /// When it ended.
     pub ended: Option<u64>,
+    /// True when the peer ended it.
     pub ended_by_peer: bool,
     /// Finals to our requests in the call: method, status (0: none came).
     pub finals: Vec<(String, u16)>,
     /// Requests of the peer in the call.
     pub requests: Vec<(u64, String, u32)>,
+    /// Whether our 2xx was acknowledged.
     pub acked: bool,
+    /// What they described last.
     pub peer_sdp: Option<Sdp>,
+    /// What we described last.
     pub my_sdp: Sdp,
+    /// Their Contact.
     pub peer_target: String,
+    /// Number of our last request.
     pub local_cseq: u32,
     remote_cseq: u32,
     /// Branch of the request that used a number.
@@ -182,39 +206,56 @@ struct Resend {
     success: bool,
 }
 
+/// Something a user agent does later.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
+    /// A copy of a request.
     Client(String),
+    /// A copy of a final response.
     Resend(String),
+    /// 180.
     Ring(usize),
+    /// A final answer.
     Answer(usize),
+    /// A second phone answers.
     Fork(usize),
+    /// BYE.
     HangUp(usize),
     /// No final answer came to a cancelled INVITE (RFC 3261 section 9.1).
     GiveUp(usize),
 }
 
+/// One user agent.
 pub struct Ua {
+    /// Its name in this world.
     pub name: String,
+    /// Where it speaks SIP.
     pub addr: SocketAddr,
+    /// Where it hears audio.
     pub rtp: SocketAddr,
     /// Where requests outside of dialogs go.
     pub proxy: SocketAddr,
     /// The stream to the node, for a user agent on TCP.
     pub conn: Option<u64>,
+    /// Whether it speaks over a stream.
     pub tcp: bool,
     /// One that is not neither hears nor is heard.
     pub alive: bool,
+    /// What it does by itself.
     pub plan: Plan,
+    /// All calls it ever had.
     pub calls: Vec<Call>,
     /// Statuses of requests outside of dialogs: method, response.
     pub outside: Vec<(String, Msg)>,
+    /// What it wants sent.
     pub out: Vec<(SocketAddr, Vec<u8>)>,
+    /// What the peer did wrong.
     pub violations: Vec<String>,
     /// Requests with a CSeq below one seen before: late, or from a node that may not speak.
     pub late: Vec<String>,
     /// All messages that came in: when, start line.
     pub heard: Vec<(u64, String)>,
+    /// Virtual time, in ms.
     pub now: u64,
     timers: BTreeSet<(u64, Timer)>,
     clients: BTreeMap<String, Client>,
@@ -225,6 +266,7 @@ pub struct Ua {
 }
 
 impl Ua {
+    /// A user agent without calls.
     pub fn new(name: &str, addr: SocketAddr, proxy: SocketAddr) -> Self {
         Self {
             name: name.to_owned(),
@@ -251,15 +293,17 @@ impl Ua {
         }
     }
 
+    /// When it wants to be woken.
     pub fn next_timer(&self) -> Option<u64> {
         self.timers.first().map(|(at, _)| *at)
     }
 
     /// The last call.
     pub fn call(&self) -> &Call {
-        self.calls.last().unwrap_or_else(|| panic!("{} has no call", self.name))
+        self.calls.last().expect("a call was made before it is asked for")
     }
 
+    /// True while it is in a conversation.
     pub fn is_up(&self) -> bool {
         self.calls.iter().any(|call| call.state == State::Up)
     }
@@ -286,6 +330,7 @@ impl Ua {
 
     // --- messages -------------------------------------------------------------------------------------
 
+    /// Takes a message from the network.
     pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) {
         let msg = match Msg::parse(bytes) {
             Ok(msg) => msg,
@@ -409,6 +454,7 @@ impl Ua {
         call.peer_sdp = Some(sdp);
     }
 
+    /// Its Contact URI.
     pub fn contact(&self) -> String {
         let transport = if self.tcp { ";transport=tcp" } else { "" };
         format!("sip:{}@{}{transport}", self.name, self.addr)
@@ -432,8 +478,11 @@ impl Ua {
 /// What an INVITE carries.
 #[derive(Debug, Clone)]
 pub enum Body {
+    /// Our description.
     Sdp,
+    /// Nothing.
     None,
+    /// This text as a description.
     Other(String),
     /// A body of this type.
     Typed(String, String),

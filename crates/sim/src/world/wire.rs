@@ -1,6 +1,11 @@
 //! The network between user agents and nodes, as it happens to the world: datagrams and streams.
 
-use super::*;
+use std::net::SocketAddr;
+
+use tandem_callcontrol::io::Input;
+use tandem_sip::transaction::{ConnectionId, Flow, TransactionId, Transmit, Transport};
+
+use super::{Conn, Ev, NodeInput, World, checks, node};
 
 impl World {
     /// Sends what user agents want sent.

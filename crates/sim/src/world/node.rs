@@ -29,26 +29,38 @@ use super::{
 
 /// Wall time when a test begins.
 const WALL_S: u64 = 1_700_000_000;
+/// The cluster key of this world.
 pub const KEY: [u8; 32] = [7; 32];
+/// The realm of its registrar.
 pub const REALM: &str = "tandem.example";
 
+/// A machine on which a node runs, or does not.
 pub struct Node {
+    /// Its number.
     pub id: u64,
+    /// Where it speaks SIP.
     pub udp: SocketAddr,
+    /// What its call control is started with.
     pub settings: Settings,
+    /// Absent while it is dead.
     pub process: Option<Process>,
+    /// What its call control noted, and when.
     pub notes: Vec<(u64, Note)>,
     /// What the log has for a node that is cut off.
     pub held_feed: VecDeque<Input>,
+    /// How often it was started.
     pub starts: u64,
 }
 
 /// One start of a node.
 pub struct Process {
+    /// Which start of its node.
     pub number: u64,
+    /// Its legs.
     pub control: CallControl,
     /// Its life in the log.
     pub epoch: Option<Epoch>,
+    /// True while it stands still.
     pub frozen: bool,
     /// What waits at the door of a frozen one.
     pub waiting: VecDeque<NodeInput>,
@@ -61,8 +73,9 @@ pub struct Process {
 }
 
 impl Node {
+    /// A node that has not started yet.
     pub fn new(id: u64, site: &str) -> Self {
-        let udp: SocketAddr = format!("127.0.{id}.1:5060").parse().unwrap();
+        let udp: SocketAddr = format!("127.0.{id}.1:5060").parse().expect("a literal");
         let settings = Settings {
             node: NodeId(id),
             site: name(site),
@@ -74,7 +87,7 @@ impl Node {
             relay: relay_record(id),
             trunks: vec![Trunk {
                 name: "carrier".into(),
-                networks: vec!["198.51.100.0/24".parse().unwrap()],
+                networks: vec!["198.51.100.0/24".parse().expect("a literal")],
                 calls_max: 10_000,
                 trust: Trust::Untrusted,
             }],
@@ -86,6 +99,7 @@ impl Node {
         Self { id, udp, settings, process, notes, held_feed, starts }
     }
 
+    /// Gives its next start a session timer, in seconds.
     pub fn with_session_timer(&mut self, interval_s: u32) {
         self.settings.session_timer =
             Some(SessionTimerPolicy { interval_s, ..SessionTimerPolicy::default() });
@@ -93,6 +107,7 @@ impl Node {
 }
 
 impl Process {
+    /// A fresh start.
     pub fn new(number: u64, settings: Settings, prng: Prng) -> Self {
         Self {
             number,
@@ -121,10 +136,12 @@ impl Process {
     }
 }
 
+/// The three clocks of a node.
 pub fn now(instant: Instant, at: u64) -> Now {
     Now { instant, cluster: Log::now(at), wall: WallSeconds(WALL_S + at / 1_000) }
 }
 
+/// What a node makes of bytes from the network.
 pub fn received(source: Flow, bytes: &[u8]) -> Input {
     match parse_datagram(bytes.to_vec()) {
         Ok(message) => Input::Received { source, message },
@@ -132,6 +149,7 @@ pub fn received(source: Flow, bytes: &[u8]) -> Input {
     }
 }
 
+/// What a registrar finds about an agent.
 pub fn look_up(machine: &Machine, user: &Name) -> Option<Box<AgentEntry>> {
     let agent = machine.queue().agent_named(TENANT, user)?;
     Some(Box::new(AgentEntry {

@@ -18,11 +18,15 @@ const STOPPED_AFTER: u64 = 2_000;
 /// A session of which neither peer nor owner is heard for so long is ended.
 const IDLE: u64 = 120_000;
 
+/// One relay process, or what is left of it.
 pub struct Relay {
+    /// Its name and addresses.
     pub record: RelayRecord,
+    /// False while it is dead.
     pub up: bool,
     /// Which start of the process it is.
     pub incarnation: u64,
+    /// Its sessions, by leg.
     pub sessions: BTreeMap<LegId, Session>,
     /// Nodes that cannot reach it.
     pub cut_from: BTreeSet<u64>,
@@ -34,9 +38,12 @@ pub struct Relay {
     next_port: u16,
 }
 
+/// One leg of media.
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// As its owner described it last.
     pub spec: SessionSpec,
+    /// Its own socket.
     pub at: Endpoint,
     /// The node that described it last, and which start of it.
     pub owner: (u64, u64),
@@ -56,6 +63,7 @@ enum Flow {
 pub type StreamUse = (u32, u32);
 
 impl Relay {
+    /// A relay that runs and has no session.
     pub fn new(record: RelayRecord) -> Self {
         Self {
             record,
@@ -70,8 +78,11 @@ impl Relay {
         }
     }
 
+    /// The socket that the peer is told.
     pub fn socket(session: &Session) -> SocketAddr {
-        format!("{}:{}", session.at.address, session.at.port).parse().unwrap()
+        format!("{}:{}", session.at.address, session.at.port)
+            .parse()
+            .expect("an address and a port")
     }
 
     /// Loses all sessions; comes back as another process.
@@ -81,7 +92,7 @@ impl Relay {
         self.fences.clear();
         self.incarnation += 1;
         // Ports are handed out in another order.
-        self.next_port = 20_000 + u16::try_from(self.incarnation % 50).unwrap() * 200;
+        self.next_port = 20_000 + u16::try_from(self.incarnation % 50).unwrap_or(0) * 200;
     }
 
     /// Carries a request out. The stream that a new session sends, if it made one.
@@ -175,7 +186,9 @@ impl Relay {
         });
         for (leg, session) in &mut self.sessions {
             let Some(remote) = &session.spec.remote else { continue };
-            let remote: SocketAddr = format!("{}:{}", remote.address, remote.port).parse().unwrap();
+            let remote: SocketAddr = format!("{}:{}", remote.address, remote.port)
+                .parse()
+                .expect("a socket that parsed before");
             let at = Self::socket(session);
             let (next, event) = match (flows(remote, at), session.flow) {
                 (true, Flow::Flowing { .. }) => (Flow::Flowing { last: now }, None),
