@@ -3,4 +3,5 @@
 //!
 //! Where to look: [`world`] is what there is, and how it moves.
 
+pub mod raft;
 pub mod world;

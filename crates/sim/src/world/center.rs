@@ -56,15 +56,10 @@ impl World {
         self.queue(QueueCommand::PutQueue { tenant: TENANT, queue }).expect("the machine takes it");
     }
 
-    /// Opens, drains or closes a site, and tells its nodes.
+    /// Opens, drains or closes a site.
     pub fn set_site(&mut self, site: &str, state: SiteState) {
         self.queue(QueueCommand::SetSiteState { site: name(site), state })
             .expect("the machine takes it");
-        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
-            if self.nodes[&node].settings.site == name(site) {
-                self.feed(node, tandem_callcontrol::io::Input::Site(state));
-            }
-        }
     }
 
     /// An agent at the site of a node, logged in and ready, whose phone has registered there.

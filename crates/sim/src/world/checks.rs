@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_callcontrol::io::{Load, Note, Source};
 use tandem_cluster::{
+    command::{Envelope, Outcome, Rejection},
     ids::{AgentId, Epoch, LegEpoch, LegId, NodeId},
     leg::{Leg, LegPhase, LegRole, MediaDirection},
 };
@@ -38,6 +39,8 @@ pub struct Checks {
     branches: BTreeSet<(u64, String)>,
     /// Reserved CSeq and SDP version of each leg.
     reserved: BTreeMap<LegId, (u32, u64)>,
+    /// First outcome of each command.
+    outcomes: BTreeMap<(NodeId, Epoch, u64), Outcome>,
     /// Largest numbers that left for a leg: CSeq, SDP version.
     pub used: BTreeMap<LegId, (u32, u64)>,
 }
@@ -134,7 +137,7 @@ fn judge_request(
         row.is_some_and(|row| row.epoch == epoch && row.is_up())
     });
     let until = epoch.and_then(|epoch| world.checks.leases.get(&(node, epoch))).copied();
-    if !current || until.is_none_or(|until| world.now >= until) {
+    if !current || until.is_none_or(|until| world.local(node) >= until) {
         wrong.push(format!("S2: its life {epoch:?} may not (lease until {until:?})"));
     }
 }
@@ -158,6 +161,34 @@ pub fn after_apply(world: &mut World) {
         }
     }
     world.checks.violations.append(&mut wrong);
+}
+
+/// A command came to this. One with the same number, or the same key, changes state at most once (R9):
+/// its second outcome is the first one again, or a refusal.
+pub fn outcome(world: &mut World, envelope: &Envelope, outcome: &Outcome) {
+    if envelope.epoch == Epoch(0) {
+        return;
+    }
+    let key = (envelope.node, envelope.epoch, envelope.sequence);
+    let refused = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Err(Rejection::TooOld { .. }
+                | Rejection::Fenced { .. }
+                | Rejection::WindowExceeded { .. })
+        )
+    };
+    match world.checks.outcomes.get(&key) {
+        Some(first) if first != outcome && !refused(outcome) => {
+            let text = format!("R9: {key:?} came to {first:?}, and again to {outcome:?}");
+            world.wrong(text);
+        }
+        Some(_) => {}
+        None if refused(outcome) => {}
+        None => {
+            world.checks.outcomes.insert(key, outcome.clone());
+        }
+    }
 }
 
 /// Stops a strict world at the first violation.

@@ -1,74 +1,59 @@
-//! The leader of the log: proposals and what follows from them for every node, lives, leases.
+//! The leader's work: commits and what follows from them, lives, leases, deadlines. How proposals get
+//! there is in `shell`, what can happen to them in `group`.
 
-use std::time::Duration;
+use std::collections::VecDeque;
 
-use tandem_callcontrol::io::{Input, NoOutcome};
+use tandem_callcontrol::io::{Grant, Input, NoOutcome};
 use tandem_cluster::{
     command::{Command, Envelope, Evidence, Outcome, Reply},
-    ids::{Epoch, LegId, NodeId},
-    machine::Effect,
+    ids::{Epoch, NodeId},
+    machine::{Applied, Effect},
 };
-use tandem_routing::command::Command as QueueCommand;
+use tandem_routing::{command::Command as QueueCommand, time::Millis};
 
-use super::{Ev, LEASE, LEASE_MARGIN, NodeInput, Proposal, World, checks, log::Log};
+use super::{
+    Ev, LEASE, LEASE_MARGIN, NodeInput, Proposal, ProposalKey, Replied, World, checks, log::Log,
+    node::Asker,
+};
+
+/// Between two looks of the leader at what is due, in ms.
+pub(super) const JUDGE_EVERY: u64 = 50;
 
 impl World {
-    /// Applies a command and feeds every node with what changed.
+    /// Commits a command at once, with true time, and lets every node learn of it.
     pub fn apply(&mut self, envelope: Envelope) -> Outcome {
         let now = self.now;
-        let command = envelope.command.clone();
         let (outcome, applied) = self.log.apply(now, envelope);
-        let mut ended = Vec::new();
-        for effect in applied.effects {
-            match effect {
-                Effect::LegChanged(leg) => self.feed_leg(leg),
-                Effect::LifeEnded { node, epoch } => ended.push((node.0, epoch)),
-                Effect::Bug { message, .. } => {
-                    let text = format!("the machine panicked: {message} at {command:?}");
-                    self.checks.violations.push(text);
-                }
-                Effect::DigestDue { .. } | Effect::Diverged { .. } => {}
-            }
-        }
-        for (node, epoch) in ended {
-            self.feed_life_ended(node, epoch);
-        }
-        checks::after_apply(self);
+        self.committed(&applied);
         outcome
     }
 
-    pub(super) fn feed_leg(&mut self, leg: LegId) {
-        let view = self.log.machine.view(leg);
+    /// An entry is committed: the judges look at it, and nodes will learn of it.
+    pub(super) fn committed(&mut self, applied: &Applied) {
+        for effect in &applied.effects {
+            if let Effect::Bug { message, .. } = effect {
+                self.wrong(format!("the machine panicked: {message}"));
+            }
+        }
+        checks::after_apply(self);
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
-            let view = view.clone().map(Box::new);
-            self.feed(node, Input::LegChanged { leg, view });
+            self.tell_of_log(node);
         }
     }
 
-    pub(super) fn feed_life_ended(&mut self, node: u64, epoch: Epoch) {
-        let process = self.nodes.get(&node).and_then(|node| node.process.as_ref());
-        if process.is_some_and(|process| process.epoch == Some(epoch)) {
-            self.feed(node, Input::Life(None));
-        }
-    }
-
-    /// Tells a node's process something of the log, behind everything that it was told before.
-    pub(super) fn feed(&mut self, node: u64, input: Input) {
+    /// A node will learn soon of everything that is committed.
+    pub(super) fn tell_of_log(&mut self, node: u64) {
+        let upto = self.log.index;
         let Some(process) = self.nodes[&node].process.as_ref().map(|process| process.number) else {
             return;
         };
-        if self.isolated.contains(&node) {
-            self.node_mut(node).held_feed.push_back(input);
-            return;
-        }
         let lag = self.chance.between(1, 12) + self.log_slow + self.feed_slow;
         let at = (self.now + lag).max(self.feed_at.get(&node).copied().unwrap_or(0));
         self.feed_at.insert(node, at);
-        let after = at - self.now;
-        self.at(after, Ev::Node { node, process, input: NodeInput::Log(input) });
+        self.at(at - self.now, Ev::Learn { node, process, upto });
     }
 
-    /// An operator's or application's command.
+    /// An operator's or application's command, committed at once.
     pub fn command(&mut self, command: Command) -> Outcome {
         let life = self.log.any_life().expect("a node is up");
         let envelope = self.log.envelope(life.node.0, life.epoch, command);
@@ -81,50 +66,97 @@ impl World {
     }
 
     pub(super) fn reach_leader(&mut self, proposal: Box<Proposal>) {
+        if self.consensus.is_some() {
+            return self.reach_member(proposal);
+        }
         let node = proposal.envelope.node.0;
         if !self.quorum || self.isolated.contains(&node) {
             self.stuck.push_back(proposal);
             return;
         }
-        let (process, sequence) = (proposal.process, proposal.envelope.sequence);
+        let (process, key) = (proposal.process, key_of(&proposal.envelope));
         let mut envelope = proposal.envelope;
-        envelope.age = tandem_routing::time::Millis(self.now - proposal.since);
+        envelope.age = Millis(self.now - proposal.since);
         let outcome = self.apply(envelope);
-        let known = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
-        let known = known.filter(|known| known.number == process);
-        let Some(ticket) = known.and_then(|known| known.proposed.remove(&sequence)) else { return };
+        let reply = Replied::Outcome { outcome, index: self.log.index };
         let after = self.chance.between(1, 15) + self.log_slow;
-        let input = NodeInput::Plain(Input::Proposed { ticket, result: Ok(outcome) });
-        self.at(after, Ev::Node { node, process, input });
+        self.at(after, Ev::Replied { node, process, key, reply });
+    }
+
+    /// A proposer hears of its proposal.
+    pub(super) fn replied(&mut self, node: u64, process: u64, key: ProposalKey, reply: Replied) {
+        let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
+        let Some(running) = running.filter(|running| running.number == process) else { return };
+        if running.frozen {
+            // It waits at the door like everything else.
+            return self.at(JUDGE_EVERY, Ev::Replied { node, process, key, reply });
+        }
+        let (outcome, index) = match reply {
+            Replied::Outcome { outcome, index } => (outcome, index),
+            Replied::NotLeader => {
+                if let Some(waiting) = running.proposed.get_mut(&key) {
+                    waiting.outstanding = waiting.outstanding.saturating_sub(1);
+                    let after = self.chance.between(10, 60);
+                    self.at(after, Ev::Again { node, process, key });
+                }
+                return;
+            }
+        };
+        let Some(waiting) = running.proposed.remove(&key) else { return };
+        self.log.settled(node, key);
+        match waiting.asker {
+            Asker::Control(ticket) => {
+                let input = Input::Proposed { ticket, result: Ok(outcome) };
+                self.input(node, process, NodeInput::Plain(input));
+            }
+            Asker::Api(operation) => self.answered(operation, Ok(outcome)),
+            Asker::Shell => self.shell_heard(node, outcome, index),
+        }
+    }
+
+    /// A registration came to an end: the life begins when the node's own copy has come so far.
+    fn shell_heard(&mut self, node: u64, outcome: Outcome, index: u64) {
+        let Ok(Reply::Registered { epoch, first_leg }) = outcome else { return };
+        let Some(running) = self.node_mut(node).process.as_mut() else { return };
+        running.registering = None;
+        let grant = Grant { epoch, first_leg, leg_ids: 2_000 };
+        running.granted = Some((index, grant));
+        self.begin_life(node);
     }
 
     /// A proposer's patience is over: what never reached a leader may be taken back.
-    pub(super) fn give_up(&mut self, node: u64, process: u64, sequence: u64) {
+    pub(super) fn give_up(&mut self, node: u64, process: u64, key: ProposalKey) {
         let known = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
         let known = known.filter(|known| known.number == process);
-        let Some(ticket) = known.and_then(|known| known.proposed.remove(&sequence)) else { return };
-        let of = |p: &Proposal| p.envelope.node.0 == node && p.envelope.sequence == sequence;
+        let Some(waiting) = known.and_then(|known| known.proposed.remove(&key)) else { return };
+        let of = |p: &Proposal| p.envelope.node.0 == node && key_of(&p.envelope) == key;
         let stuck = self.stuck.iter().position(|p| of(p) && p.process == process);
         let taken_back = stuck.is_some() && self.chance.per_mille(500);
         if let (true, Some(at)) = (taken_back, stuck) {
             self.stuck.remove(at);
-            if let Some(pending) = self.log.pending.get_mut(&node) {
-                pending.remove(&sequence);
-            }
         }
-        let why = if taken_back { NoOutcome::NotDone } else { NoOutcome::Unknown };
-        let input = NodeInput::Plain(Input::Proposed { ticket, result: Err(why) });
-        self.input(node, process, input);
+        let never_sent = self.consensus.is_some() && waiting.outstanding == 0;
+        if taken_back || self.consensus.is_some() {
+            self.log.settled(node, key);
+        }
+        let why = if taken_back || never_sent { NoOutcome::NotDone } else { NoOutcome::Unknown };
+        match waiting.asker {
+            Asker::Control(ticket) => {
+                let input = Input::Proposed { ticket, result: Err(why) };
+                self.input(node, process, NodeInput::Plain(input));
+            }
+            Asker::Api(operation) => self.answered(operation, Err(why)),
+            Asker::Shell => {}
+        }
     }
 
     /// Commits go on: what waited for a quorum arrives, in any order.
     pub fn heal(&mut self) {
         self.quorum = true;
-        for node in std::mem::take(&mut self.isolated) {
-            let held = std::mem::take(&mut self.node_mut(node).held_feed);
-            for input in held {
-                self.feed(node, input);
-            }
+        self.cuts.clear();
+        self.isolated.clear();
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.tell_of_log(node);
         }
         for proposal in std::mem::take(&mut self.stuck) {
             let after = self.chance.between(1, 40);
@@ -137,46 +169,55 @@ impl World {
         if !running {
             return;
         }
+        if self.consensus.is_some() {
+            return self.register_by_log(node, process);
+        }
         if !self.quorum || self.isolated.contains(&node) {
             return self.at(200, Ev::Register { node, process });
         }
         let command = self.log.registration(node);
-        self.log.begin_life(node);
         let outcome = self.apply(Log::first(node, command));
-        let Ok(Reply::Registered { epoch, first_leg }) = outcome else {
+        if outcome.is_err() {
             return self.wrong(format!("node {node} was not registered: {outcome:?}"));
-        };
+        }
         self.heard.insert(node, self.now);
-        let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
-        if let Some(running) = running {
-            running.epoch = Some(epoch);
-        }
-        let grant = tandem_callcontrol::io::Grant { epoch, first_leg, leg_ids: 2_000 };
-        self.feed(node, Input::Life(Some(grant)));
-        let owner = tandem_cluster::leg::Owner { node: NodeId(node), epoch };
-        let owned: Vec<LegId> = self.log.machine.legs_owned_by(owner).map(|leg| leg.id).collect();
-        for leg in owned {
-            let view = self.log.machine.view(leg).map(Box::new);
-            self.feed(node, Input::LegChanged { leg, view });
-        }
-        self.at(1, Ev::Lease { node, process });
+        let index = self.log.index;
+        self.shell_heard(node, outcome, index);
     }
 
     /// A node asks for its lease again; the leader grants it after proving its quorum.
-    pub(super) fn renew(&mut self, node: u64, process: u64) {
+    pub(super) fn renew(&mut self, node: u64, process: u64, epoch: Epoch) {
         let running = self.nodes[&node].process.as_ref();
         let Some(running) = running.filter(|running| running.number == process) else { return };
-        let (epoch, frozen) = (running.epoch, running.frozen);
-        let Some(epoch) = epoch else { return };
-        self.at(LEASE / 4, Ev::Lease { node, process });
-        let current = self.log.machine.nodes().get(&NodeId(node));
-        let current = current.is_some_and(|row| row.epoch == epoch && row.is_up());
-        if frozen || !self.quorum || self.isolated.contains(&node) || !current {
+        if running.epoch != Some(epoch) {
+            return;
+        }
+        let frozen = running.frozen;
+        self.at(LEASE / 4, Ev::Lease { node, process, epoch });
+        if frozen {
+            return;
+        }
+        let sent = self.local(node);
+        if self.consensus.is_some() {
+            return self.send_beat(node, process, epoch, sent);
+        }
+        let current = self.is_current(node, epoch);
+        if !self.quorum || self.isolated.contains(&node) || !current {
             return;
         }
         self.heard.insert(node, self.now);
-        let until = self.base + Duration::from_millis(self.now + LEASE);
-        self.checks.leased(node, epoch, self.now + LEASE);
+        self.grant_lease(node, process, epoch, sent);
+    }
+
+    pub(super) fn is_current(&self, node: u64, epoch: Epoch) -> bool {
+        let row = self.log.machine.nodes().get(&NodeId(node));
+        row.is_some_and(|row| row.epoch == epoch && row.is_up())
+    }
+
+    /// The lease counts from when the node sent its heartbeat, by its own clock.
+    pub(super) fn grant_lease(&mut self, node: u64, process: u64, epoch: Epoch, sent: u64) {
+        let until = self.instant_of(sent + LEASE);
+        self.checks.leased(node, epoch, sent + LEASE);
         let after = self.chance.between(2, 20);
         let input = NodeInput::Plain(Input::Lease { epoch, until });
         self.at(after, Ev::Node { node, process, input });
@@ -184,7 +225,10 @@ impl World {
 
     /// The leader: deadlines, unfinished work, silent nodes.
     pub(super) fn judge(&mut self) {
-        self.at(50, Ev::Judge);
+        self.at(JUDGE_EVERY, Ev::Judge);
+        if self.consensus.is_some() {
+            return self.lead();
+        }
         if !self.quorum {
             // Nobody leads; a new leader gives everybody a full lease.
             for heard in self.heard.values_mut() {
@@ -192,19 +236,7 @@ impl World {
             }
             return;
         }
-        let silent: Vec<(u64, Epoch)> = self
-            .log
-            .machine
-            .nodes()
-            .iter()
-            .filter(|row| row.is_up())
-            .filter(|row| {
-                let heard = self.heard.get(&row.id.0).copied().unwrap_or(0);
-                self.now > heard + LEASE + LEASE_MARGIN
-            })
-            .map(|row| (row.id.0, row.epoch))
-            .collect();
-        for (node, epoch) in silent {
+        for (node, epoch) in self.silent(self.now) {
             self.declare_lost(node, epoch, Evidence::LeaseExpired);
         }
         if self.log.any_life().is_none() {
@@ -218,13 +250,28 @@ impl World {
         }
     }
 
+    /// Lives of which the leader heard nothing for too long, by its own clock.
+    pub(super) fn silent(&self, leader_now: u64) -> VecDeque<(u64, Epoch)> {
+        let silent = |node: u64| {
+            let heard = self.heard.get(&node).copied().unwrap_or(0);
+            leader_now > heard + LEASE + LEASE_MARGIN
+        };
+        let rows = self.log.machine.nodes().iter().filter(|row| row.is_up());
+        rows.filter(|row| silent(row.id.0)).map(|row| (row.id.0, row.epoch)).collect()
+    }
+
     pub(super) fn declare_lost(&mut self, node: u64, epoch: Epoch, evidence: Evidence) {
-        let Some(life) = self.log.any_life() else { return };
-        if !self.quorum {
-            return;
-        }
         let command = Command::NodeLost { node: NodeId(node), epoch, evidence };
+        if self.consensus.is_some() {
+            return self.witnessed(node, epoch, command);
+        }
+        let Some(life) = self.log.any_life().filter(|_| self.quorum) else { return };
         let envelope = self.log.envelope(life.node.0, life.epoch, command);
         self.apply(envelope).expect("the machine takes it");
     }
+}
+
+/// Names a proposal by its envelope.
+pub(super) fn key_of(envelope: &Envelope) -> ProposalKey {
+    (envelope.epoch, envelope.sequence)
 }

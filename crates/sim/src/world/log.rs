@@ -1,6 +1,10 @@
-//! The replicated machine behind a log: one order of commands, whatever the nodes' networks do.
+//! The log as it is committed, and the machine that has applied all of it at once: what is true,
+//! whatever a node knows of it. Replicas apply the same entries at their own pace (`replica`).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use tandem_cluster::{
     binding::PhoneTarget,
@@ -13,6 +17,7 @@ use tandem_cluster::{
     node::{RelayRecord, SipEndpoint},
 };
 use tandem_routing::{
+    digest::Digest,
     name::Name,
     time::{ClusterTime, Millis},
 };
@@ -36,10 +41,12 @@ pub struct Log {
     pub machine: Machine,
     /// Index of the last committed entry.
     pub index: u64,
-    /// Next sequence of each node's current life.
-    pub sequences: BTreeMap<u64, u64>,
-    /// Sequences of each node that have no outcome yet.
-    pub pending: BTreeMap<u64, std::collections::BTreeSet<u64>>,
+    /// Entries from the first one, and the digest of the machine behind each (R7).
+    entries: Vec<(Option<Rc<[u8]>>, Digest)>,
+    /// Next sequence of each life.
+    sequences: BTreeMap<(u64, Epoch), u64>,
+    /// Sequences of each life that have no outcome yet.
+    pending: BTreeMap<(u64, Epoch), BTreeSet<u64>>,
     boots: u128,
 }
 
@@ -49,6 +56,7 @@ impl Log {
         Self {
             machine: Machine::new(GROUP),
             index: 0,
+            entries: Vec::new(),
             sequences: BTreeMap::new(),
             pending: BTreeMap::new(),
             boots: 0,
@@ -60,35 +68,61 @@ impl Log {
         ClusterTime(CLUSTER_EPOCH_MS + at)
     }
 
-    /// Applies one command.
+    /// Commits one command, stamped with true time.
     pub fn apply(&mut self, at: u64, envelope: Envelope) -> (Outcome, Applied) {
-        self.index += 1;
-        if let Some(pending) = self.pending.get_mut(&envelope.node.0) {
+        if let Some(pending) = self.pending.get_mut(&(envelope.node.0, envelope.epoch)) {
             pending.remove(&envelope.sequence);
         }
-        let batch = Batch {
-            machine_version: 1,
-            group: GROUP,
-            time: Self::now(at),
-            envelopes: vec![envelope],
-        };
-        let applied = self
-            .machine
-            .apply(self.index, &batch.encode().expect("a batch encodes"))
-            .expect("our own entry applies");
-        (decode_outcome(&applied.outcomes[0]).expect("our own outcome decodes"), applied)
+        let mut applied = self.commit(Self::now(at), vec![envelope]);
+        let outcome = applied.outcomes.pop().expect("one outcome per command");
+        (decode_outcome(&outcome).expect("our own outcome decodes"), applied)
+    }
+
+    /// Commits an entry of these commands.
+    pub fn commit(&mut self, time: ClusterTime, envelopes: Vec<Envelope>) -> Applied {
+        self.index += 1;
+        let batch = Batch { machine_version: 1, group: GROUP, time, envelopes };
+        let bytes: Rc<[u8]> = batch.encode().expect("a batch encodes").into();
+        let applied = self.machine.apply(self.index, &bytes).expect("our own entry applies");
+        self.entries.push((Some(bytes), self.machine.digest()));
+        applied
+    }
+
+    /// Commits the blank entry of a term.
+    pub fn commit_blank(&mut self) {
+        self.index += 1;
+        self.entries.push((None, self.machine.digest()));
+    }
+
+    /// The entry at this index, if it is committed.
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<&(Option<Rc<[u8]>>, Digest)> {
+        let at = usize::try_from(index.checked_sub(1)?).ok()?;
+        self.entries.get(at)
+    }
+
+    fn next_boot(&mut self) -> BootId {
+        self.boots += 1;
+        BootId(self.boots)
     }
 
     /// An envelope of a node's current life.
     pub fn envelope(&mut self, node: u64, epoch: Epoch, command: Command) -> Envelope {
-        let next = self.sequences.entry(node).or_insert(1);
+        let next = self.sequences.entry((node, epoch)).or_insert(1);
         let sequence = *next;
         *next += 1;
-        let pending = self.pending.entry(node).or_default();
+        let pending = self.pending.entry((node, epoch)).or_default();
         pending.insert(sequence);
         let ack_below = pending.first().copied().unwrap_or(sequence);
         let (age, idempotency) = (Millis(0), None);
         Envelope { node: NodeId(node), epoch, sequence, ack_below, age, idempotency, command }
+    }
+
+    /// A proposer needs no outcome of this one any more.
+    pub(super) fn settled(&mut self, node: u64, (epoch, sequence): (Epoch, u64)) {
+        if let Some(pending) = self.pending.get_mut(&(node, epoch)) {
+            pending.remove(&sequence);
+        }
     }
 
     /// A command that comes before a life.
@@ -98,20 +132,13 @@ impl Log {
         Envelope { node: NodeId(node), epoch, sequence, ack_below, age, idempotency, command }
     }
 
-    /// A new life of a node begins: its numbers begin anew.
-    pub fn begin_life(&mut self, node: u64) {
-        self.sequences.insert(node, 1);
-        self.pending.insert(node, Default::default());
-    }
-
     /// What a starting node proposes.
     pub fn registration(&mut self, node: u64) -> Command {
-        self.boots += 1;
-        let boot = self.boots;
+        let boot = self.next_boot();
         Command::RegisterNode(RegisterNode {
             node: NodeId(node),
             disk: DiskId(u128::from(node) + 100),
-            boot: BootId(boot),
+            boot,
             supports: 1,
             cluster_address: endpoint(node, 7100),
             api_address: endpoint(node, 7200),

@@ -6,14 +6,19 @@
 
 pub mod center;
 pub mod checks;
+pub mod clock;
+mod follow;
+pub mod group;
 mod leader;
 pub mod log;
 mod media;
 pub mod net;
 pub mod node;
 pub mod relays;
+pub mod replica;
 mod shell;
 pub mod text;
+pub mod trace;
 pub mod ua;
 mod wire;
 
@@ -25,7 +30,7 @@ use std::{
 
 use tandem_callcontrol::io::{Input, MediaRequest};
 use tandem_cluster::{
-    command::{Envelope, Evidence},
+    command::{Envelope, Evidence, Outcome},
     ids::Epoch,
 };
 
@@ -70,11 +75,47 @@ enum Ev {
     },
     /// A proposal reaches whoever leads.
     Leader(Box<Proposal>),
+    /// A proposer heard nothing and asks again.
+    Again {
+        node: u64,
+        process: u64,
+        key: ProposalKey,
+    },
     /// A proposer waits no longer.
     GiveUp {
         node: u64,
         process: u64,
-        sequence: u64,
+        key: ProposalKey,
+    },
+    /// The leader answers a proposer.
+    Replied {
+        node: u64,
+        process: u64,
+        key: ProposalKey,
+        reply: Replied,
+    },
+    /// The leader puts what waits into an entry.
+    Append {
+        term: u64,
+    },
+    /// A member has the leader's log up to here on its disk.
+    Synced {
+        member: u64,
+        term: u64,
+        index: u64,
+    },
+    /// A node learns that the log is committed up to here, and applies it.
+    Learn {
+        node: u64,
+        process: u64,
+        upto: u64,
+    },
+    /// A heartbeat for a lease reaches the leader.
+    Beat {
+        node: u64,
+        process: u64,
+        epoch: Epoch,
+        sent: u64,
     },
     /// A request reaches a relay, of which its node knew this start when it left.
     Relay {
@@ -86,6 +127,7 @@ enum Ev {
     Lease {
         node: u64,
         process: u64,
+        epoch: Epoch,
     },
     Register {
         node: u64,
@@ -127,8 +169,6 @@ pub enum NodeInput {
         /// What it answered.
         input: Input,
     },
-    /// The log: views in the order of its entries.
-    Log(Input),
     /// Time has passed.
     Timeout,
 }
@@ -139,6 +179,24 @@ struct Proposal {
     process: u64,
     envelope: Envelope,
     since: u64,
+    /// The node that is taken for the leader.
+    to: u64,
+}
+
+/// Names a proposal of a process: the life and the sequence.
+type ProposalKey = (Epoch, u64);
+
+/// What a leader, or who was taken for one, answers.
+#[derive(Debug)]
+enum Replied {
+    /// It was applied, and came to this.
+    Outcome {
+        outcome: Outcome,
+        /// By which entry.
+        index: u64,
+    },
+    /// Somebody else leads.
+    NotLeader,
 }
 
 /// What a world does when an invariant breaks.
@@ -177,11 +235,19 @@ pub struct World {
     pub quorum: bool,
     /// Nodes that cannot reach the others; their callers and phones reach them.
     pub isolated: std::collections::BTreeSet<u64>,
+    /// Who cannot send to whom, among nodes: one-way cuts.
+    pub cuts: std::collections::BTreeSet<(u64, u64)>,
     /// Further delay of the log, in ms.
     pub log_slow: u64,
     /// Further delay of what nodes are told of the log, in ms.
     pub feed_slow: u64,
-    /// When the leader last heard of a life.
+    /// How the log behaves: `None` is one that never fails, for tests that tell another story.
+    consensus: Option<group::Consensus>,
+    /// What applications asked for, and what they heard.
+    pub operations: Vec<group::Operation>,
+    /// What happened, counted and digested.
+    pub trace: trace::Trace,
+    /// When the leader last heard of a life, by its own clock.
     heard: BTreeMap<u64, u64>,
     /// Proposals that wait for a quorum.
     stuck: VecDeque<Box<Proposal>>,
@@ -232,6 +298,10 @@ impl World {
             checks: Checks::default(),
             quorum: true,
             isolated: Default::default(),
+            cuts: Default::default(),
+            consensus: None,
+            operations: Vec::new(),
+            trace: trace::Trace::default(),
             log_slow: 0,
             feed_slow: 0,
             heard: BTreeMap::new(),
@@ -270,10 +340,20 @@ impl World {
         self.base + Duration::from_millis(self.now)
     }
 
-    /// The ms of an instant, the next whole one.
+    /// The ms of an instant, the next whole one: of true time, or of the clock that it came from.
     fn ms_of(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.base);
         u64::try_from(since.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+    }
+
+    /// What a node's clock shows now, in ms.
+    pub(crate) fn local(&self, node: u64) -> u64 {
+        self.nodes.get(&node).map_or(self.now, |node| node.clock.local(self.now))
+    }
+
+    /// An instant of a node's clock.
+    fn instant_of(&self, local: u64) -> Instant {
+        self.base + Duration::from_millis(local)
     }
 
     /// The user agent of this name, which must have been added.
@@ -365,6 +445,7 @@ impl World {
         self.steps = if at == self.now { self.steps + 1 } else { 0 };
         assert!(self.steps < STEPS_AT_ONCE_MAX, "seed {}: no time passes", self.seed);
         self.now = at;
+        self.trace.happened(at, &event);
         self.happen(event);
         self.flush_uas();
         checks::after_step(self);
@@ -377,21 +458,29 @@ impl World {
             Ev::StreamClosed { conn, to_node } => self.stream_closed(conn, to_node),
             Ev::Node { node, process, input } => self.input(node, process, input),
             Ev::Leader(proposal) => self.reach_leader(proposal),
-            Ev::GiveUp { node, process, sequence } => self.give_up(node, process, sequence),
+            Ev::GiveUp { node, process, key } => self.give_up(node, process, key),
+            Ev::Again { node, process, key } => self.send_proposal(node, process, key),
+            Ev::Replied { node, process, key, reply } => self.replied(node, process, key, reply),
+            Ev::Append { term } => self.append(term),
+            Ev::Synced { member, term, index } => self.synced(member, term, index),
+            Ev::Learn { node, process, upto } => self.learn(node, process, upto),
+            Ev::Beat { node, process, epoch, sent } => self.beat(node, process, epoch, sent),
             Ev::Relay { node, process, knows, request } => {
                 self.reach_relay(node, process, knows, *request);
             }
-            Ev::Lease { node, process } => self.renew(node, process),
+            Ev::Lease { node, process, epoch } => self.renew(node, process, epoch),
             Ev::Register { node, process } => self.register(node, process),
             Ev::Wake { node, process } => {
                 let due = self.nodes.get(&node).and_then(|n| n.process.as_ref());
                 let due = due.filter(|p| p.number == process).and_then(|p| p.wake);
                 if due.is_some_and(|due| due <= self.now) {
+                    self.trace.fired();
                     self.input(node, process, NodeInput::Timeout);
                 }
             }
             Ev::UaWake { ua } => {
                 self.ua_wakes.remove(&ua);
+                self.trace.fired();
                 let now = self.now;
                 self.uas[ua].time_passed(now);
             }

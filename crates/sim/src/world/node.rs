@@ -8,15 +8,16 @@ use std::{
 
 use tandem_callcontrol::{
     CallControl,
-    io::{AgentEntry, Input, Note, Now, Ticket},
+    io::{AgentEntry, Grant, Input, Note, Now, Ticket},
     settings::{Settings, Trunk},
 };
 use tandem_cluster::{
+    command::{Command, Envelope},
     ids::{Epoch, NodeId},
     machine::Machine,
     seal::ClusterKey,
 };
-use tandem_routing::name::Name;
+use tandem_routing::{entity::SiteState, name::Name, time::ClusterTime};
 use tandem_sip::{
     auth::Algorithm, auth::WallSeconds, dialog::session_timer::SessionTimerPolicy, identity::Trust,
     message::parse_datagram, prng::Prng, transaction::Flow,
@@ -24,7 +25,9 @@ use tandem_sip::{
 
 use super::{
     NodeInput,
-    log::{Log, TENANT, name, relay_record},
+    clock::Clock,
+    log::{TENANT, name, relay_record},
+    replica::{Disk, Replica},
 };
 
 /// Wall time when a test begins.
@@ -46,8 +49,10 @@ pub struct Node {
     pub process: Option<Process>,
     /// What its call control noted, and when.
     pub notes: Vec<(u64, Note)>,
-    /// What the log has for a node that is cut off.
-    pub held_feed: VecDeque<Input>,
+    /// Its monotonic clock.
+    pub clock: Clock,
+    /// What outlives its process.
+    pub disk: Disk,
     /// How often it was started.
     pub starts: u64,
 }
@@ -64,12 +69,46 @@ pub struct Process {
     pub frozen: bool,
     /// What waits at the door of a frozen one.
     pub waiting: VecDeque<NodeInput>,
-    /// Tickets of proposals, by sequence.
-    pub proposed: BTreeMap<u64, Ticket>,
+    /// Its copy of the replicated machine.
+    pub replica: Replica,
+    /// The life that the log granted, until its own copy has come so far.
+    pub granted: Option<(u64, Grant)>,
+    /// What it registers with, until that succeeds.
+    pub registering: Option<Command>,
+    /// Proposals without an outcome.
+    pub proposed: BTreeMap<(Epoch, u64), Waiting>,
+    /// What its site did when it last looked.
+    pub site: Option<SiteState>,
+    /// Stands still since, with its machine asleep: its clock stands too.
+    pub asleep_since: Option<u64>,
     /// Which start of each relay it knows.
     pub incarnations: BTreeMap<String, u64>,
     /// When it wants to be woken.
     pub wake: Option<u64>,
+}
+
+/// A proposal without an outcome.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Who asked.
+    pub asker: Asker,
+    /// To send it again as it was.
+    pub envelope: Envelope,
+    /// When it was first sent.
+    pub since: u64,
+    /// How often it was sent without hearing that the other does not lead: with none, nothing was done.
+    pub outstanding: u32,
+}
+
+/// Who made a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Call control.
+    Control(Ticket),
+    /// An application or operator at the node's API, by the number of their operation.
+    Api(usize),
+    /// The shell itself: nobody waits for the outcome.
+    Shell,
 }
 
 impl Node {
@@ -95,8 +134,8 @@ impl Node {
             register_s_min: 60,
             register_s_max: 3_600,
         };
-        let (process, notes, held_feed, starts) = (None, Vec::new(), VecDeque::new(), 0);
-        Self { id, udp, settings, process, notes, held_feed, starts }
+        let (clock, disk) = (Clock::default(), Disk::default());
+        Self { id, udp, settings, process: None, notes: Vec::new(), clock, disk, starts: 0 }
     }
 
     /// Gives its next start a session timer, in seconds.
@@ -108,14 +147,19 @@ impl Node {
 
 impl Process {
     /// A fresh start.
-    pub fn new(number: u64, settings: Settings, prng: Prng) -> Self {
+    pub fn new(number: u64, settings: Settings, prng: Prng, replica: Replica) -> Self {
         Self {
             number,
             control: CallControl::new(settings, prng),
             epoch: None,
             frozen: false,
             waiting: VecDeque::new(),
+            replica,
+            granted: None,
+            registering: None,
             proposed: BTreeMap::new(),
+            site: None,
+            asleep_since: None,
             incarnations: BTreeMap::new(),
             wake: None,
         }
@@ -124,7 +168,7 @@ impl Process {
     /// What the shell makes of an input: a relay that runs anew is noticed before its answer.
     pub fn translate(&mut self, input: NodeInput) -> Vec<Input> {
         match input {
-            NodeInput::Plain(input) | NodeInput::Log(input) => vec![input],
+            NodeInput::Plain(input) => vec![input],
             NodeInput::Timeout => vec![Input::Timeout],
             NodeInput::Media { relay, incarnation, input } => {
                 let before = self.incarnations.insert(relay.clone(), incarnation);
@@ -137,8 +181,8 @@ impl Process {
 }
 
 /// The three clocks of a node.
-pub fn now(instant: Instant, at: u64) -> Now {
-    Now { instant, cluster: Log::now(at), wall: WallSeconds(WALL_S + at / 1_000) }
+pub fn now(instant: Instant, cluster: ClusterTime, at: u64) -> Now {
+    Now { instant, cluster, wall: WallSeconds(WALL_S + at / 1_000) }
 }
 
 /// What a node makes of bytes from the network.

@@ -5,26 +5,48 @@ use std::{collections::VecDeque, time::Duration};
 
 use tandem_callcontrol::io::{Input, NoOutcome, Output};
 use tandem_cluster::command::Command;
+use tandem_routing::time::{ClusterTime, Millis};
 
-use super::{Ev, NodeInput, Proposal, World, node, node::Process};
+use super::{
+    Ev, NodeInput, World,
+    log::Log,
+    node,
+    node::{Asker, Process},
+    replica::{Death, Replica},
+};
 
 impl World {
     /// Starts a node's process.
     pub fn start_node(&mut self, node: u64) {
-        let prng = self.chance.fork();
+        let (prng, now) = (self.chance.fork(), self.now);
         let known = self.node_mut(node);
         assert!(known.process.is_none(), "node {node} runs already");
         known.starts += 1;
         let number = known.starts;
-        let settings = known.settings.clone();
-        known.process = Some(Process::new(number, settings, prng));
-        known.held_feed.clear();
+        let (settings, local) = (known.settings.clone(), known.clock.local(now));
+        let replica = match Replica::open(&known.disk, local) {
+            Ok(replica) => replica,
+            Err(why) => return self.wrong(format!("node {node} cannot start: {why}")),
+        };
+        known.process = Some(Process::new(number, settings, prng, replica));
+        self.tell_of_log(node);
         self.at(20, Ev::Register { node, process: number });
     }
 
     /// A node's process dies; `witness`: its host attests that at once.
     pub fn crash_node(&mut self, node: u64, witness: bool) {
+        let how = Death::Process;
+        self.kill_node(node, witness, how);
+    }
+
+    /// A node's host loses power: nobody attests it, and what was not synced is gone.
+    pub fn cut_power(&mut self, node: u64) {
+        self.kill_node(node, false, Death::Power);
+    }
+
+    fn kill_node(&mut self, node: u64, witness: bool, how: Death) {
         let Some(process) = self.node_mut(node).process.take() else { return };
+        self.node_mut(node).disk.dies(how);
         let conns: Vec<u64> = self
             .conns
             .iter()
@@ -47,7 +69,20 @@ impl World {
 
     /// A node's machine slept and woke up; its `Instant` does not show it.
     pub fn sleep_node(&mut self, node: u64) {
-        self.feed(node, Input::Slept);
+        let Some(process) = self.nodes[&node].process.as_ref().map(|process| process.number) else {
+            return;
+        };
+        let after = self.chance.between(1, 12);
+        self.at(after, Ev::Node { node, process, input: NodeInput::Plain(Input::Slept) });
+    }
+
+    /// A node's machine sleeps for so long: its clock stands, and everything waits at its door.
+    pub fn suspend_node(&mut self, node: u64, ms: u64) {
+        let now = self.now;
+        self.freeze_node(node, ms);
+        if let Some(process) = self.node_mut(node).process.as_mut() {
+            process.asleep_since = process.asleep_since.or(Some(now));
+        }
     }
 
     pub(super) fn thaw(&mut self, node: u64, process: u64) {
@@ -55,7 +90,12 @@ impl World {
         let running = self.node_mut(node).process.as_mut();
         let Some(running) = running.filter(|running| running.number == process) else { return };
         running.frozen = false;
-        let waiting = std::mem::take(&mut running.waiting);
+        let (waiting, asleep) = (std::mem::take(&mut running.waiting), running.asleep_since.take());
+        if let Some(since) = asleep {
+            let now = self.now;
+            self.node_mut(node).clock.slept(now, since);
+            self.input(node, process, NodeInput::Plain(Input::Slept));
+        }
         if first {
             self.input(node, process, NodeInput::Timeout);
         }
@@ -67,7 +107,9 @@ impl World {
 
     /// Gives a node's process an input and carries its outputs out.
     pub(super) fn input(&mut self, node: u64, process: u64, input: NodeInput) {
-        let now = node::now(self.instant(), self.now);
+        let (at, true_time) = (self.instant_of(self.local(node)), self.now);
+        let cluster = self.cluster_time(node);
+        let now = node::now(at, cluster, true_time);
         let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
         let Some(running) = running.filter(|running| running.number == process) else { return };
         if running.frozen {
@@ -92,6 +134,7 @@ impl World {
                 inputs.extend(self.carry_out(node, process, output));
             }
             if life_ended && was.is_some() {
+                self.forget_proposals(node);
                 self.at(50, Ev::Register { node, process });
             }
         }
@@ -102,6 +145,7 @@ impl World {
         let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
         let Some(running) = running else { return };
         let due = running.control.poll_timeout().map(|at| self.ms_of(at));
+        let due = due.map(|local| self.nodes[&node].clock.when(local));
         if due == running.wake && due.is_none_or(|due| due > self.now) {
             return;
         }
@@ -133,7 +177,9 @@ impl World {
                 None
             }
             Output::LookUp { ticket, user } => {
-                let agent = node::look_up(&self.log.machine, &user);
+                let running = self.nodes[&node].process.as_ref();
+                let agent =
+                    running.and_then(|running| node::look_up(&running.replica.machine, &user));
                 Some(Input::AgentFound { ticket, agent })
             }
             Output::Note(note) => {
@@ -152,20 +198,32 @@ impl World {
         command: Command,
         within: Duration,
     ) -> Option<Input> {
-        let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
-        let Some(epoch) = running.and_then(|running| running.epoch) else {
-            return Some(Input::Proposed { ticket, result: Err(NoOutcome::NotDone) });
-        };
-        let envelope = self.log.envelope(node, epoch, command);
-        let sequence = envelope.sequence;
-        if let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) {
-            running.proposed.insert(sequence, ticket);
-        }
-        let after = self.chance.between(1, 15) + self.log_slow;
-        let proposal = Box::new(Proposal { process, envelope, since: self.now });
-        self.at(after, Ev::Leader(proposal));
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.at(within, Ev::GiveUp { node, process, sequence });
-        None
+        if self.propose_as(node, process, Asker::Control(ticket), command, within) {
+            return None;
+        }
+        Some(Input::Proposed { ticket, result: Err(NoOutcome::NotDone) })
+    }
+
+    /// ClusterTime as a node knows it: of the last entry that it applied, and what passed since.
+    pub(super) fn cluster_time(&self, node: u64) -> ClusterTime {
+        let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
+        match running.filter(|_| self.consensus.is_some()) {
+            Some(running) => {
+                let since = self.local(node).saturating_sub(running.replica.applied_at);
+                running.replica.machine.now() + Millis(since)
+            }
+            None => Log::now(self.now),
+        }
+    }
+
+    /// A life is over: of what it proposed nobody will ever know more.
+    fn forget_proposals(&mut self, node: u64) {
+        let Some(running) = self.node_mut(node).process.as_mut() else { return };
+        let process = running.number;
+        let keys: Vec<_> = running.proposed.keys().copied().collect();
+        for key in keys {
+            self.at(0, Ev::GiveUp { node, process, key });
+        }
     }
 }
