@@ -24,11 +24,15 @@ use tandem_cluster::{
 use tandem_routing::entity::ContactState;
 use tandem_sip::transaction::Transmit;
 
+use crate::judge::Judge;
+
 use super::{OnViolation, World, relays::Relay, relays::StreamUse, text::Msg};
 
 /// What is remembered to judge by.
 #[derive(Debug, Default)]
 pub struct Checks {
+    /// The judges of the log.
+    pub judge: Judge,
     /// What broke, in the words of its check.
     pub violations: Vec<String>,
     /// Until when each life may originate.
@@ -49,6 +53,12 @@ impl Checks {
     /// A life may originate until then.
     pub fn leased(&mut self, node: u64, epoch: Epoch, until: u64) {
         self.leases.insert((node, epoch), until);
+    }
+
+    /// True when this proposal was carried out.
+    #[must_use]
+    pub fn was_done(&self, key: (NodeId, Epoch, u64)) -> bool {
+        self.outcomes.contains_key(&key)
     }
 
     /// M1: a stream under one count belongs to one process. Not judged: a relay that runs anew, of

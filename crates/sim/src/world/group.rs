@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tandem_callcontrol::io::NoOutcome;
 use tandem_cluster::{
     command::{Command, Envelope, Evidence, Outcome, decode_outcome},
-    ids::Epoch,
+    ids::{Epoch, NodeId},
 };
 use tandem_routing::time::{ClusterTime, Millis};
 
@@ -74,12 +74,13 @@ impl World {
         self.consensus.as_ref().and_then(|consensus| consensus.group.leader())
     }
 
-    /// The leader loses its office, for no reason that anybody knows.
-    pub fn depose_leader(&mut self) {
-        if let Some(consensus) = &mut self.consensus {
-            consensus.group.depose();
-            consensus.inbox.clear();
-        }
+    /// The leader loses its office, for no reason that anybody knows; false when nobody has it.
+    pub fn depose_leader(&mut self) -> bool {
+        let Some(consensus) = &mut self.consensus else { return false };
+        let led = consensus.group.leader().is_some();
+        consensus.group.depose();
+        consensus.inbox.clear();
+        led
     }
 
     /// True when a message from one node gets to another now.
@@ -88,7 +89,9 @@ impl World {
         from == to || (!cut_off(from) && !cut_off(to) && !self.cuts.contains(&(from, to)))
     }
 
-    fn is_awake(&self, node: u64) -> bool {
+    /// True while a node's process runs and does not stand still.
+    #[must_use]
+    pub fn is_awake(&self, node: u64) -> bool {
         let process = self.nodes.get(&node).and_then(|node| node.process.as_ref());
         process.is_some_and(|process| !process.frozen)
     }
@@ -126,7 +129,7 @@ impl World {
         if running.frozen {
             return self.at(RETRY, Ev::Again { node, process, key });
         }
-        waiting.outstanding += 1;
+        waiting.outstanding += copies;
         let (envelope, since) = (waiting.envelope.clone(), waiting.since);
         if !lost {
             for _ in 0..copies {
@@ -262,12 +265,13 @@ impl World {
         asker: Asker,
         command: Command,
         within: u64,
-    ) -> bool {
+    ) -> Option<ProposalKey> {
         let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
-        let Some(epoch) = running.and_then(|running| running.epoch) else { return false };
+        let epoch = running.and_then(|running| running.epoch)?;
         let envelope = self.log.envelope(node, epoch, command);
+        let key = key_of(&envelope);
         self.wait_for(node, process, asker, envelope, within);
-        true
+        Some(key)
     }
 
     /// Sends an envelope and waits for its outcome.
@@ -339,7 +343,7 @@ impl World {
         let process = process.map(|process| process.number);
         let proposed = match (leader, process) {
             (Some(leader), Some(process)) => {
-                self.propose_as(leader, process, Asker::Shell, command, 2_000)
+                self.propose_as(leader, process, Asker::Shell, command, 2_000).is_some()
             }
             _ => false,
         };
@@ -442,9 +446,13 @@ impl World {
         let running = self.nodes.get(&node).and_then(|node| node.process.as_ref());
         let process = running.filter(|running| !running.frozen).map(|running| running.number)?;
         let operation = self.operations.len();
-        self.operations.push(Operation { command: command.clone(), outcome: None });
-        if !self.propose_as(node, process, Asker::Api(operation), command, within) {
-            self.answered(operation, Err(NoOutcome::NotDone));
+        self.operations.push(Operation { command: command.clone(), outcome: None, key: None });
+        let key = self.propose_as(node, process, Asker::Api(operation), command, within);
+        match key {
+            Some((epoch, sequence)) => {
+                self.operations[operation].key = Some((NodeId(node), epoch, sequence));
+            }
+            None => self.answered(operation, Err(NoOutcome::NotDone)),
         }
         Some(operation)
     }
@@ -461,6 +469,8 @@ impl World {
 pub struct Operation {
     /// The command.
     pub command: Command,
+    /// Names its proposal; `None`: it never became one.
+    pub key: Option<(NodeId, Epoch, u64)>,
     /// What it heard; `None` while it waits, and for ever when the node died. Unknown stays unknown.
     pub outcome: Option<Result<Outcome, NoOutcome>>,
 }

@@ -36,6 +36,9 @@ impl World {
             }
         }
         checks::after_apply(self);
+        let index = self.log.index;
+        let wrong = self.checks.judge.after_entry(&self.log.machine, applied, index);
+        self.checks.violations.extend(wrong);
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.tell_of_log(node);
         }
@@ -209,7 +212,7 @@ impl World {
         self.grant_lease(node, process, epoch, sent);
     }
 
-    pub(super) fn is_current(&self, node: u64, epoch: Epoch) -> bool {
+    pub(crate) fn is_current(&self, node: u64, epoch: Epoch) -> bool {
         let row = self.log.machine.nodes().get(&NodeId(node));
         row.is_some_and(|row| row.epoch == epoch && row.is_up())
     }

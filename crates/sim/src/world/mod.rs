@@ -401,7 +401,7 @@ impl World {
         let until = self.now + ms;
         self.flush_uas();
         while let Some((&(at, _), _)) = self.events.first_key_value() {
-            if at > until {
+            if at > until || !self.checks.violations.is_empty() {
                 break;
             }
             self.step();
@@ -421,7 +421,9 @@ impl World {
                 return true;
             }
             match self.events.first_key_value() {
-                Some((&(at, _), _)) if at <= until => self.step(),
+                Some((&(at, _), _)) if at <= until && self.checks.violations.is_empty() => {
+                    self.step()
+                }
                 _ => {
                     self.now = until;
                     return done(self);

@@ -85,6 +85,41 @@ impl World {
         }
     }
 
+    /// A node's clock runs so much faster from now on, in parts per million.
+    pub fn drift(&mut self, node: u64, ppm: i64) {
+        let now = self.now;
+        self.node_mut(node).clock.drift(now, ppm);
+        self.look_at_clock(node);
+    }
+
+    /// A node's clock jumps ahead; a leader notices such a tick and counts nothing that it heard before.
+    pub fn jump(&mut self, node: u64, ms: u64) {
+        let now = self.now;
+        self.node_mut(node).clock.jump(now, ms);
+        if self.leader() == Some(node) {
+            let local = self.local(node);
+            self.heard.values_mut().for_each(|heard| *heard = local);
+        }
+        self.look_at_clock(node);
+    }
+
+    /// Wakes a node when its clock says so now.
+    fn look_at_clock(&mut self, node: u64) {
+        let Some(process) = self.node_mut(node).process.as_mut() else { return };
+        process.wake = None;
+        let process = process.number;
+        self.wake_when_due(node, process);
+    }
+
+    /// A dead node's disk is filled from a snapshot of another one, if that one is further.
+    pub fn install_snapshot(&mut self, node: u64, of: u64) {
+        let snapshot = self.nodes[&of].disk.snapshot();
+        let disk = &mut self.node_mut(node).disk;
+        if snapshot.position() > disk.position() {
+            *disk = snapshot;
+        }
+    }
+
     pub(super) fn thaw(&mut self, node: u64, process: u64) {
         let first = self.chance.per_mille(500);
         let running = self.node_mut(node).process.as_mut();
@@ -199,7 +234,7 @@ impl World {
         within: Duration,
     ) -> Option<Input> {
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        if self.propose_as(node, process, Asker::Control(ticket), command, within) {
+        if self.propose_as(node, process, Asker::Control(ticket), command, within).is_some() {
             return None;
         }
         Some(Input::Proposed { ticket, result: Err(NoOutcome::NotDone) })

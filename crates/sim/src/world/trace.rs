@@ -39,6 +39,13 @@ impl Trace {
         }
     }
 
+    /// A step of a plan was taken, or could not be.
+    pub(crate) fn acted(&mut self, done: bool, fault: bool) {
+        self.events += u64::from(done);
+        self.faults += u64::from(done && fault);
+        self.note(4, &[u64::from(done)]);
+    }
+
     /// A timer of a node or user agent fired.
     pub(super) fn fired(&mut self) {
         self.events += 1;
