@@ -59,12 +59,21 @@ fn idle_longer(entry: &Entry, contact: &Contact, agent: &Agent) -> Option<String
         other.is_waiting()
             && entry.before.agents.get(&other.id).is_some_and(Agent::is_waiting)
             && !entry.touches_agent(other.id)
-            && contact.last_offer.is_none_or(|(_, last)| last != other.id)
+            && !has_left(entry, contact.id, other.id)
             && entry.after.fits(contact, other)
             && (other.idle_since, other.id) < key
     })?;
     let (idle, asked, what): (AgentId, AgentId, ContactId) = (longer.id, agent.id, contact.id);
-    Some(format!("longest idle: {what} is offered to {asked}, and {idle} waits longer"))
+    let (since, its) = (longer.idle_since, agent.idle_since);
+    Some(format!(
+        "longest idle: {what} is offered to {asked}, idle since {its}, and {idle} is since {since}"
+    ))
+}
+
+/// True when this agent had the contact last and is asked again only for want of others.
+fn has_left(entry: &Entry, contact: ContactId, agent: AgentId) -> bool {
+    let known = entry.before.contacts.get(&contact).and_then(|row| row.left_by);
+    known == Some(agent) || entry.events.contains(&Event::ContactRequeued { contact, agent })
 }
 
 /// The place of a contact, from what it is worth and when it came: smaller goes first.

@@ -3,7 +3,7 @@
 
 use tandem_cluster::{
     binding::PhoneTarget,
-    command::{Command, PutBinding},
+    command::{Command, PutBinding, Rejection},
     leg::{Control, Leg, LegPhase, LegRole, Owner, Transport},
 };
 use tandem_routing::{
@@ -164,6 +164,8 @@ fn insist(world: &mut World, command: &Command) -> bool {
         world.run_until(3_000, |world| heard(world).is_some());
         match heard(world) {
             Some(Ok(Ok(_))) => return true,
+            // The life that asked is over: the next one asks.
+            Some(Ok(Err(Rejection::Fenced { .. }))) => world.run(200),
             Some(Ok(Err(why))) => {
                 world.wrong(format!("liveness: {command:?} is refused: {why}"));
                 return false;

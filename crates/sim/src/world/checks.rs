@@ -52,7 +52,9 @@ pub struct Checks {
 impl Checks {
     /// A life may originate until then.
     pub fn leased(&mut self, node: u64, epoch: Epoch, until: u64) {
-        self.leases.insert((node, epoch), until);
+        // Grants overtake each other; a node keeps the longest.
+        let known = self.leases.entry((node, epoch)).or_insert(until);
+        *known = until.max(*known);
     }
 
     /// True when this proposal was carried out.

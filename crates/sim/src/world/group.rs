@@ -12,7 +12,7 @@ use tandem_cluster::{
 use tandem_routing::time::{ClusterTime, Millis};
 
 use super::{
-    Ev, Proposal, ProposalKey, Replied, World, checks,
+    Beat, Ev, Proposal, ProposalKey, Replied, World, checks,
     leader::key_of,
     log::Log,
     node::{Asker, Waiting},
@@ -126,8 +126,12 @@ impl World {
         let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
         let Some(running) = running.filter(|running| running.number == process) else { return };
         let Some(waiting) = running.proposed.get_mut(&key) else { return };
+        if waiting.again != self.now {
+            // It was asked again meanwhile.
+            return;
+        }
         if running.frozen {
-            return self.at(RETRY, Ev::Again { node, process, key });
+            return self.ask_again(node, process, key, RETRY);
         }
         waiting.outstanding += copies;
         let (envelope, since) = (waiting.envelope.clone(), waiting.since);
@@ -139,7 +143,18 @@ impl World {
                 self.at(after, Ev::Leader(proposal));
             }
         }
-        self.at(RETRY, Ev::Again { node, process, key });
+        self.ask_again(node, process, key, RETRY);
+    }
+
+    /// A proposer will ask again after so long, and not before.
+    pub(super) fn ask_again(&mut self, node: u64, process: u64, key: ProposalKey, after: u64) {
+        let again = self.now + after;
+        let running = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut());
+        let Some(running) = running.filter(|running| running.number == process) else { return };
+        if let Some(waiting) = running.proposed.get_mut(&key) {
+            waiting.again = again;
+            self.at(after, Ev::Again { node, process, key });
+        }
     }
 
     /// A proposal reaches the one who was taken for the leader.
@@ -242,6 +257,13 @@ impl World {
         let index = self.log.index;
         self.trace.committed(index, self.log.machine.digest().0);
         self.committed(&applied);
+        let local = self.local(leader);
+        for proposal in &entry.proposals {
+            if let Command::RegisterNode(register) = &proposal.envelope.command {
+                // A life that begins was heard of.
+                self.heard.insert(register.node.0, local);
+            }
+        }
         let lost = self.consensus.as_ref().map_or(0, |c| c.adversary.answers_lost);
         for (proposal, outcome) in entry.proposals.into_iter().zip(&applied.outcomes) {
             let outcome = decode_outcome(outcome).expect("our own outcome decodes");
@@ -285,7 +307,7 @@ impl World {
     ) {
         let (key, since) = (key_of(&envelope), self.now);
         let sent = (envelope.clone(), u32::from(self.consensus.is_none()));
-        let waiting = Waiting { asker, envelope, since, outstanding: sent.1 };
+        let waiting = Waiting { asker, envelope, since, again: since, outstanding: sent.1 };
         if let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) {
             running.proposed.insert(key, waiting);
         }
@@ -317,13 +339,13 @@ impl World {
     }
 
     /// A node's heartbeat leaves for the leader.
-    pub(super) fn send_beat(&mut self, node: u64, process: u64, epoch: Epoch, sent: u64) {
+    pub(super) fn send_beat(&mut self, node: u64, process: u64, epoch: Epoch, sent: Beat) {
         let after = self.chance.between(1, 15) + self.log_slow;
         self.at(after, Ev::Beat { node, process, epoch, sent });
     }
 
     /// The leader proves its quorum and grants the lease.
-    pub(super) fn beat(&mut self, node: u64, process: u64, epoch: Epoch, sent: u64) {
+    pub(super) fn beat(&mut self, node: u64, process: u64, epoch: Epoch, sent: Beat) {
         let Some(leader) = self.leader() else { return };
         if !self.has_quorum(leader)
             || !self.both_ways(leader, node)

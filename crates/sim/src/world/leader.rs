@@ -12,8 +12,8 @@ use tandem_cluster::{
 use tandem_routing::{command::Command as QueueCommand, time::Millis};
 
 use super::{
-    Ev, LEASE, LEASE_MARGIN, NodeInput, Proposal, ProposalKey, Replied, World, checks, log::Log,
-    node::Asker,
+    Beat, Ev, LEASE, LEASE_MARGIN, NodeInput, Proposal, ProposalKey, Replied, World, checks,
+    log::Log, node::Asker,
 };
 
 /// Between two looks of the leader at what is due, in ms.
@@ -100,7 +100,7 @@ impl World {
                 if let Some(waiting) = running.proposed.get_mut(&key) {
                     waiting.outstanding = waiting.outstanding.saturating_sub(1);
                     let after = self.chance.between(10, 60);
-                    self.at(after, Ev::Again { node, process, key });
+                    self.ask_again(node, process, key, after);
                 }
                 return;
             }
@@ -195,12 +195,12 @@ impl World {
         if running.epoch != Some(epoch) {
             return;
         }
-        let frozen = running.frozen;
+        let (frozen, sent) =
+            (running.frozen, Beat { local: self.local(node), sleeps: running.sleeps });
         self.at(LEASE / 4, Ev::Lease { node, process, epoch });
         if frozen {
             return;
         }
-        let sent = self.local(node);
         if self.consensus.is_some() {
             return self.send_beat(node, process, epoch, sent);
         }
@@ -218,11 +218,11 @@ impl World {
     }
 
     /// The lease counts from when the node sent its heartbeat, by its own clock.
-    pub(super) fn grant_lease(&mut self, node: u64, process: u64, epoch: Epoch, sent: u64) {
-        let until = self.instant_of(sent + LEASE);
-        self.checks.leased(node, epoch, sent + LEASE);
+    pub(super) fn grant_lease(&mut self, node: u64, process: u64, epoch: Epoch, sent: Beat) {
+        let until = self.instant_of(sent.local + LEASE);
+        self.checks.leased(node, epoch, sent.local + LEASE);
         let after = self.chance.between(2, 20);
-        let input = NodeInput::Plain(Input::Lease { epoch, until });
+        let input = NodeInput::Lease { epoch, until, sleeps: sent.sleeps };
         self.at(after, Ev::Node { node, process, input });
     }
 

@@ -79,6 +79,8 @@ pub struct Process {
     pub proposed: BTreeMap<(Epoch, u64), Waiting>,
     /// What its site did when it last looked.
     pub site: Option<SiteState>,
+    /// How often its machine slept.
+    pub sleeps: u64,
     /// Stands still since, with its machine asleep: its clock stands too.
     pub asleep_since: Option<u64>,
     /// Which start of each relay it knows.
@@ -96,6 +98,8 @@ pub struct Waiting {
     pub envelope: Envelope,
     /// When it was first sent.
     pub since: u64,
+    /// When it is sent again, unless an answer comes first.
+    pub again: u64,
     /// How often it was sent without hearing that the other does not lead: with none, nothing was done.
     pub outstanding: u32,
 }
@@ -159,6 +163,7 @@ impl Process {
             registering: None,
             proposed: BTreeMap::new(),
             site: None,
+            sleeps: 0,
             asleep_since: None,
             incarnations: BTreeMap::new(),
             wake: None,
@@ -170,6 +175,10 @@ impl Process {
         match input {
             NodeInput::Plain(input) => vec![input],
             NodeInput::Timeout => vec![Input::Timeout],
+            NodeInput::Lease { epoch, until, sleeps } => {
+                let counts = sleeps == self.sleeps;
+                counts.then_some(Input::Lease { epoch, until }).into_iter().collect()
+            }
             NodeInput::Media { relay, incarnation, input } => {
                 let before = self.incarnations.insert(relay.clone(), incarnation);
                 let relay = name(&relay);

@@ -128,7 +128,11 @@ impl World {
         let (waiting, asleep) = (std::mem::take(&mut running.waiting), running.asleep_since.take());
         if let Some(since) = asleep {
             let now = self.now;
-            self.node_mut(node).clock.slept(now, since);
+            let known = self.node_mut(node);
+            known.clock.slept(now, since);
+            if let Some(process) = known.process.as_mut() {
+                process.sleeps += 1;
+            }
             self.input(node, process, NodeInput::Plain(Input::Slept));
         }
         if first {

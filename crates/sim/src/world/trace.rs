@@ -86,7 +86,7 @@ impl Trace {
                 self.delivered(15, *node, index);
             }
             Ev::Synced { member, index, .. } => self.delivered(16, *member, *index),
-            Ev::Beat { node, sent, .. } => self.delivered(17, *node, *sent),
+            Ev::Beat { node, sent, .. } => self.delivered(17, *node, sent.local),
             Ev::Relay { node, process, .. } => self.delivered(18, *node, *process),
             Ev::RelayUp { relay } => self.note(19, &[*relay as u64]),
             Ev::Thaw { node, .. } => self.note(20, &[*node]),
