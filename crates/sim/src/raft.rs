@@ -23,6 +23,8 @@ pub struct Group<E> {
     term: u64,
     leader: Option<u64>,
     committed: u64,
+    /// Index of the blank entry of this term.
+    began: u64,
     tail: VecDeque<Slot<E>>,
     /// Last index that each member has on its disk, synced.
     held: BTreeMap<u64, u64>,
@@ -41,7 +43,7 @@ impl<E> Group<E> {
     /// A group whose members all hold the log up to this index, without a leader.
     pub fn new(members: impl IntoIterator<Item = u64>, committed: u64) -> Self {
         let held = members.into_iter().map(|member| (member, committed)).collect();
-        Self { term: 0, leader: None, committed, tail: VecDeque::new(), held }
+        Self { term: 0, leader: None, committed, began: 0, tail: VecDeque::new(), held }
     }
 
     /// Who leads, if anybody.
@@ -72,6 +74,13 @@ impl<E> Group<E> {
     #[must_use]
     pub fn held(&self, member: u64) -> u64 {
         self.held.get(&member).copied().unwrap_or(0)
+    }
+
+    /// True when the leader has committed an entry of its own term: before that it does not know what of
+    /// the terms before it is committed (section 8).
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.leader.is_some() && self.committed >= self.began
     }
 
     /// How many members make a quorum.
@@ -147,6 +156,7 @@ impl<E> Group<E> {
         self.term += 1;
         self.leader = Some(candidate);
         self.tail.push_back(Slot { term: self.term, entry: None });
+        self.began = self.last();
         lost.into_iter().filter_map(|slot| slot.entry).collect()
     }
 
@@ -199,9 +209,11 @@ mod tests {
         other.depose();
         assert_eq!(other.elect(1), Vec::<&str>::new());
         assert!(other.synced(2, 2, b).is_empty(), "an earlier term's entry waits (5.4.2)");
+        assert!(!other.is_settled());
         let last = other.last();
         assert!(other.synced(1, 2, last).is_empty());
         assert_eq!(entries(other.synced(2, 2, last)), ["a", "b"]);
+        assert!(other.is_settled());
     }
 
     // Goal: a member that lacks a committed entry never leads; nobody leads without a quorum.

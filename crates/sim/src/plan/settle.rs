@@ -258,6 +258,13 @@ fn end_all(world: &mut World, features: &Features) -> bool {
     }) {
         return false;
     }
+    // A call that was answered while it was being cancelled is ended like any other.
+    for _ in 0..3 {
+        world.run(20_000);
+        for caller in &CALLERS[..features.callers] {
+            world.ua(caller).hang_up();
+        }
+    }
     // A phone whose answer died with its node knows of no end.
     for agent in &AGENTS[..features.agents] {
         world.ua(agent).hang_up();

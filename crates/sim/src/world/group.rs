@@ -1,6 +1,10 @@
 //! The nodes as a Raft group under an adversary: elections, replication, lost and repeated proposals,
 //! answers that never come. What Raft forbids, [`crate::raft::Group`] refuses; everything else may
 //! happen, by chance.
+//!
+//! The leader keeps three rules about leases, each found by a run of this simulation:
+//! it gives no lease before an entry of its own term is committed, none to a life that it has given up,
+//! and it takes no predecessor's word that a lease ran out.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +36,8 @@ pub(super) struct Consensus {
     inbox: Vec<Proposal>,
     /// ClusterTime and the leader's clock at its last stamp.
     stamp: (ClusterTime, u64),
+    /// Lives that this leader has given up: they get no lease from it, however late they come.
+    given_up: BTreeSet<(u64, Epoch)>,
     /// When the group will vote, if it hears nothing of its leader.
     election: Option<u64>,
 }
@@ -64,8 +70,14 @@ impl World {
         let members: Vec<u64> = self.nodes.keys().copied().collect();
         let group = Group::new(members, self.log.index);
         let stamp = (self.log.machine.now(), 0);
-        self.consensus =
-            Some(Consensus { group, adversary, inbox: Vec::new(), stamp, election: None });
+        self.consensus = Some(Consensus {
+            group,
+            adversary,
+            inbox: Vec::new(),
+            stamp,
+            given_up: BTreeSet::new(),
+            election: None,
+        });
     }
 
     /// Who leads, if the nodes are a Raft group and somebody does.
@@ -165,6 +177,9 @@ impl World {
         }
         let Some(consensus) = &mut self.consensus else { return };
         if consensus.group.leader() == Some(to) {
+            if outdated(&proposal.envelope.command, &consensus.given_up) {
+                return;
+            }
             let term = consensus.group.term();
             consensus.inbox.push(*proposal);
             if consensus.inbox.len() == 1 {
@@ -346,11 +361,13 @@ impl World {
 
     /// The leader proves its quorum and grants the lease.
     pub(super) fn beat(&mut self, node: u64, process: u64, epoch: Epoch, sent: Beat) {
-        let Some(leader) = self.leader() else { return };
-        if !self.has_quorum(leader)
-            || !self.both_ways(leader, node)
-            || !self.is_current(node, epoch)
-        {
+        let settled = self.consensus.as_ref().filter(|known| known.group.is_settled());
+        let Some(consensus) = settled else { return };
+        let Some(leader) = consensus.group.leader() else { return };
+        if consensus.given_up.contains(&(node, epoch)) || !self.is_current(node, epoch) {
+            return;
+        }
+        if !self.has_quorum(leader) || !self.both_ways(leader, node) {
             return;
         }
         let local = self.local(leader);
@@ -387,6 +404,9 @@ impl World {
         }
         let local = self.local(leader);
         for (node, epoch) in self.silent(local) {
+            if let Some(consensus) = &mut self.consensus {
+                consensus.given_up.insert((node, epoch));
+            }
             self.declare_lost(node, epoch, Evidence::LeaseExpired);
             // Said once; said again if the saying was lost.
             self.heard.insert(node, local);
@@ -452,6 +472,7 @@ impl World {
         let local = self.local(winner);
         let Some(consensus) = &mut self.consensus else { return };
         consensus.group.elect(winner);
+        consensus.given_up.clear();
         let latest = consensus.stamp.0;
         consensus.stamp = (latest.max(self.log.machine.now()), local);
         for heard in self.heard.values_mut() {
@@ -484,6 +505,16 @@ impl World {
             known.outcome = Some(outcome);
         }
     }
+}
+
+/// A leader's judgement that a lease ran out is worth nothing under the next leader, who may have renewed
+/// that lease meanwhile.
+fn outdated(command: &Command, given_up: &BTreeSet<(u64, Epoch)>) -> bool {
+    matches!(
+        command,
+        Command::NodeLost { node, epoch, evidence: Evidence::LeaseExpired }
+            if !given_up.contains(&(node.0, *epoch))
+    )
 }
 
 /// What an application asked for.
