@@ -160,7 +160,15 @@ impl World {
         for contact in self.log.machine.queue().contacts().iter() {
             text.push_str(&format!("log: {} {:?}\n", contact.id, contact.state));
         }
+        text.push_str(&format!("leader {:?}, entry {}\n", self.leader(), self.log.index));
+        for row in self.log.machine.nodes().iter() {
+            let (id, life, epoch, boot) = (row.id, row.life, row.epoch, row.boot);
+            text.push_str(&format!("log: {id} {life:?} {epoch} {boot:?}\n"));
+        }
         for (id, node) in &self.nodes {
+            let process = node.process.as_ref();
+            let at = process.map(|p| (p.number, p.epoch, p.replica.applied, p.frozen));
+            text.push_str(&format!("node {id}: {at:?}, its clock {} ms\n", self.local(*id)));
             let load = node.process.as_ref().map(|process| process.control.load());
             text.push_str(&format!("node {id}: {load:?}\n"));
             let from = node.notes.len().saturating_sub(12);

@@ -375,8 +375,10 @@ impl World {
         self.grant_lease(node, process, epoch, sent);
     }
 
-    /// A host saw its node die: whoever leads hears of it.
+    /// Whoever leads proposes that a life is over. A host that saw its node die says so again until it is
+    /// written; a lease that ran out is judged anew by whoever leads next.
     pub(super) fn witnessed(&mut self, node: u64, epoch: Epoch, command: Command) {
+        let witness = matches!(command, Command::NodeLost { evidence: Evidence::Witness, .. });
         let leader = self.leader().filter(|leader| self.has_quorum(*leader));
         let process = leader.and_then(|leader| self.nodes[&leader].process.as_ref());
         let process = process.map(|process| process.number);
@@ -386,7 +388,7 @@ impl World {
             }
             _ => false,
         };
-        if !proposed && self.is_current(node, epoch) {
+        if !proposed && witness && self.is_current(node, epoch) {
             self.at(200, Ev::Lost { node, epoch });
         }
     }
