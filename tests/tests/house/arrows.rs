@@ -48,7 +48,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("tandem-phone", &[], &[]),
     ("tandem-lab", &[], &[]),
-    ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone"], &[]),
+    ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone", "tandem-sim"], &[]),
     (
         "tandem-tests",
         &[],

@@ -61,11 +61,23 @@ impl Report {
     }
 }
 
+/// Plays a plan with a fault on purpose.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn run_planted(plan: &Plan, planted: tandem_routing::planted::Planted) -> Report {
+    run_in(plan, |world| world.plant(Some(planted)))
+}
+
 /// Plays a plan. A panic in the code under test is a violation like any other.
 #[must_use]
 pub fn run(plan: &Plan) -> Report {
+    run_in(plan, |_| {})
+}
+
+fn run_in(plan: &Plan, prepare: impl FnOnce(&mut World)) -> Report {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut world = build(plan.seed, &plan.features);
+        prepare(&mut world);
         play(&mut world, plan);
         report(plan.seed, &world)
     }));
@@ -178,6 +190,14 @@ fn close_books(world: &mut World, plan: &Plan) {
     if ended != enqueued {
         world.wrong(format!("R3: {enqueued} enqueued, {ended} ended"));
     }
+    let broken: Vec<String> = world
+        .operations
+        .iter()
+        .filter(|operation| matches!(operation.outcome, Some(Ok(Ok(_)))))
+        .filter_map(|operation| Some((operation, operation.key?)))
+        .filter(|(_, key)| !world.checks.was_done(*key))
+        .map(|(operation, _)| format!("D2: told done, and never done: {:?}", operation.command))
+        .collect();
     let promised: Vec<String> = world
         .operations
         .iter()
@@ -186,6 +206,7 @@ fn close_books(world: &mut World, plan: &Plan) {
         .filter(|(_, key)| world.checks.was_done(*key))
         .map(|(operation, _)| format!("R9: told not done, and done: {:?}", operation.command))
         .collect();
+    world.checks.violations.extend(broken);
     world.checks.violations.extend(promised);
 }
 

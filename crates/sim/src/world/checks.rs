@@ -19,9 +19,9 @@ use tandem_callcontrol::io::{Load, Note, Source};
 use tandem_cluster::{
     command::{Envelope, Outcome, Rejection},
     ids::{AgentId, Epoch, LegEpoch, LegId, NodeId},
-    leg::{Leg, LegPhase, LegRole, MediaDirection},
+    leg::{Control, Leg, LegPhase, LegRole, MediaDirection},
 };
-use tandem_routing::entity::ContactState;
+use tandem_routing::{command::Event, entity::ContactState};
 use tandem_sip::transaction::Transmit;
 
 use crate::judge::Judge;
@@ -201,6 +201,20 @@ pub fn outcome(world: &mut World, envelope: &Envelope, outcome: &Outcome) {
             world.checks.outcomes.insert(key, outcome.clone());
         }
     }
+}
+
+/// Nobody rings for a caller whose leg its new owner has not confirmed yet: they may be gone.
+pub fn after_offers(world: &mut World, events: &[Event]) {
+    let mut wrong = Vec::new();
+    for event in events {
+        let Event::OfferMade { contact, .. } = event else { continue };
+        let mut callers = world.log.machine.legs_of(*contact);
+        let caller = callers.find(|leg| leg.role == LegRole::Caller);
+        if let Some(leg) = caller.filter(|leg| matches!(leg.control, Control::Recovering { .. })) {
+            wrong.push(format!("ghost: {contact} is offered while {} is in doubt", leg.id));
+        }
+    }
+    world.checks.violations.append(&mut wrong);
 }
 
 /// Stops a strict world at the first violation.

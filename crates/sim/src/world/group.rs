@@ -210,8 +210,22 @@ impl World {
         let time = time + Millis(local.saturating_sub(since));
         consensus.stamp = (time, local.max(since));
         let more = !consensus.inbox.is_empty();
+        let told: Vec<_> = if planted!(self, AcknowledgedBeforeCommit) {
+            proposals.iter().map(|p| (p.process, p.envelope.node.0, key_of(&p.envelope))).collect()
+        } else {
+            Vec::new()
+        };
+        let Some(consensus) = &mut self.consensus else { return };
         if consensus.group.append(Entry { time, proposals }).is_err() {
             return;
+        }
+        for (process, node, key) in told {
+            let asker = self.nodes[&node].process.as_ref().and_then(|p| p.proposed.get(&key));
+            if matches!(asker.map(|waiting| waiting.asker), Some(Asker::Api(_))) {
+                let outcome = Ok(tandem_cluster::command::Reply::Done);
+                let reply = Replied::Outcome { outcome, index: 0 };
+                self.at(1, Ev::Replied { node, process, key, reply });
+            }
         }
         if more {
             self.at(1, Ev::Append { term });

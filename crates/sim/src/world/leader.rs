@@ -36,6 +36,7 @@ impl World {
             }
         }
         checks::after_apply(self);
+        checks::after_offers(self, &applied.events);
         let index = self.log.index;
         let wrong = self.checks.judge.after_entry(&self.log.machine, applied, index);
         self.checks.violations.extend(wrong);
@@ -142,6 +143,7 @@ impl World {
         if taken_back || self.consensus.is_some() {
             self.log.settled(node, key);
         }
+        let never_sent = never_sent || planted!(self, UnknownIsReportedNotDone);
         let why = if taken_back || never_sent { NoOutcome::NotDone } else { NoOutcome::Unknown };
         match waiting.asker {
             Asker::Control(ticket) => {
@@ -222,6 +224,11 @@ impl World {
         let until = self.instant_of(sent.local + LEASE);
         self.checks.leased(node, epoch, sent.local + LEASE);
         let after = self.chance.between(2, 20);
+        let until = if planted!(self, LeaseCountsFromAnswer) {
+            self.instant_of(self.local(node) + LEASE)
+        } else {
+            until
+        };
         let input = NodeInput::Lease { epoch, until, sleeps: sent.sleeps };
         self.at(after, Ev::Node { node, process, input });
     }

@@ -37,6 +37,9 @@ pub fn name(text: &str) -> Name {
 /// The log and the machine that applies it as it is committed: what is true, whatever a node knows of it.
 #[derive(Default)]
 pub struct Log {
+    /// A fault on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<tandem_routing::planted::Planted>,
     /// The state after the last committed entry.
     pub machine: Machine,
     /// Index of the last committed entry.
@@ -54,6 +57,8 @@ impl Log {
     /// An empty log.
     pub fn new() -> Self {
         Self {
+            #[cfg(feature = "planted")]
+            planted: None,
             machine: Machine::new(GROUP),
             index: 0,
             entries: Vec::new(),
@@ -114,6 +119,7 @@ impl Log {
         let pending = self.pending.entry((node, epoch)).or_default();
         pending.insert(sequence);
         let ack_below = pending.first().copied().unwrap_or(sequence);
+        let ack_below = if planted!(self, AckBelowIsTooHigh) { sequence } else { ack_below };
         let (age, idempotency) = (Millis(0), None);
         Envelope { node: NodeId(node), epoch, sequence, ack_below, age, idempotency, command }
     }

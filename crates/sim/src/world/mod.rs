@@ -230,6 +230,9 @@ pub enum OnViolation {
 pub struct World {
     /// What happens when an invariant breaks.
     pub on_violation: OnViolation,
+    /// A fault on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<tandem_routing::planted::Planted>,
     /// What decides everything.
     pub seed: u64,
     /// Virtual time, in ms since the beginning.
@@ -304,6 +307,8 @@ impl World {
     pub fn new(seed: u64, net: Net) -> Self {
         let mut world = Self {
             on_violation: OnViolation::Fail,
+            #[cfg(feature = "planted")]
+            planted: None,
             seed,
             now: 0,
             base: start(),
@@ -400,6 +405,24 @@ impl World {
     /// The node with this number, which was built with the world.
     pub(crate) fn node_mut(&mut self, node: u64) -> &mut Node {
         self.nodes.get_mut(&node).expect("a node of this world")
+    }
+
+    /// Plants a fault everywhere; what runs already goes on without it until its next start, but for call
+    /// control and the machines.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, planted: Option<tandem_routing::planted::Planted>) {
+        self.planted = planted;
+        self.log.planted = planted;
+        let machine = std::mem::take(&mut self.log.machine);
+        self.log.machine = machine.with_planted(planted);
+        for node in self.nodes.values_mut() {
+            node.disk.planted = planted;
+            if let Some(mut process) = node.process.take() {
+                let machine = std::mem::take(&mut process.replica.machine);
+                process.replica.machine = machine.with_planted(planted);
+                node.process = Some(process.with_planted(planted));
+            }
+        }
     }
 
     /// Records a violation.

@@ -170,6 +170,16 @@ impl Process {
         }
     }
 
+    /// Plants a fault in call control.
+    #[cfg(feature = "planted")]
+    pub(super) fn with_planted(
+        mut self,
+        planted: Option<tandem_routing::planted::Planted>,
+    ) -> Self {
+        self.control = self.control.with_planted(planted);
+        self
+    }
+
     /// What the shell makes of an input: a relay that runs anew is noticed before its answer.
     pub fn translate(&mut self, input: NodeInput) -> Vec<Input> {
         match input {

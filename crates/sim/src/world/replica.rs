@@ -17,6 +17,9 @@ const SYNC_EVERY: u64 = 16;
 /// What is on a node's disk.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
+    /// A fault on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<tandem_routing::planted::Planted>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The entry after which the rows stand so.
     at: u64,
@@ -57,6 +60,10 @@ impl Disk {
     pub fn dies(&mut self, how: Death) {
         match how {
             Death::Process => self.sync(),
+            Death::Power if planted!(self, PositionOutrunsRows) => {
+                self.at = self.behind.last().map_or(self.at, |(index, _)| *index);
+                self.behind.clear();
+            }
             Death::Power => self.behind.clear(),
         }
     }
@@ -96,7 +103,10 @@ impl Replica {
         let rows =
             disk.rows.iter().map(|(key, value)| Ok::<_, Infallible>((key.clone(), value.clone())));
         let machine = Machine::load(GROUP, rows).map_err(|error| error.to_string())?;
-        Ok(Self { machine, applied: disk.at, applied_at: local })
+        #[cfg(feature = "planted")]
+        let machine = machine.with_planted(disk.planted);
+        let skipped = u64::from(planted!(disk, RestartSkipsAnEntry) && disk.at > 0);
+        Ok(Self { machine, applied: disk.at + skipped, applied_at: local })
     }
 
     /// Applies the next entry; a blank one (`None`) only moves the position.

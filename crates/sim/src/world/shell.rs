@@ -28,7 +28,10 @@ impl World {
             Ok(replica) => replica,
             Err(why) => return self.wrong(format!("node {node} cannot start: {why}")),
         };
-        known.process = Some(Process::new(number, settings, prng, replica));
+        let process = Process::new(number, settings, prng, replica);
+        #[cfg(feature = "planted")]
+        let process = process.with_planted(known.disk.planted);
+        known.process = Some(process);
         self.tell_of_log(node);
         self.at(20, Ev::Register { node, process: number });
     }
