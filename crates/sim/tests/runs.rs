@@ -1,8 +1,6 @@
 //! Runs of the simulation: many seeds, kept plans, the same trace twice, and planted bugs, each of which
 //! some judge must catch.
 
-#![expect(missing_docs, reason = "tests")]
-
 use tandem_sim::plan::{Plan, run, shrink};
 
 /// Seeds that every test run plays.

@@ -207,7 +207,11 @@ pub fn outcome(world: &mut World, envelope: &Envelope, outcome: &Outcome) {
 pub fn after_offers(world: &mut World, events: &[Event]) {
     let mut wrong = Vec::new();
     for event in events {
-        let Event::OfferMade { contact, .. } = event else { continue };
+        let Event::OfferMade { contact, offer, .. } = event else { continue };
+        // One that the same entry took back rings nowhere.
+        if !world.log.machine.queue().offers().contains(offer) {
+            continue;
+        }
         let mut callers = world.log.machine.legs_of(*contact);
         let caller = callers.find(|leg| leg.role == LegRole::Caller);
         if let Some(leg) = caller.filter(|leg| matches!(leg.control, Control::Recovering { .. })) {
