@@ -168,7 +168,7 @@ impl State {
                     && agent.queues.contains(&row.queue)
                     && row.requirement.is_met(&agent.skills, agent.site)
             };
-            return self.contacts.iter().filter(fits).map(|row| row.id).last();
+            return self.contacts.iter().filter(fits).map(|row| row.id).next_back();
         }
         if planted!(self, UnconfirmedIsOffered) {
             let doubted = |row: &&Contact| row.state == ContactState::Unconfirmed;

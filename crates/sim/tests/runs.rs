@@ -14,6 +14,15 @@ const KEPT: &[(&str, &str)] = &[
     ("lease-under-a-new-leader", include_str!("../plans/lease-under-a-new-leader.json")),
 ];
 
+/// Plans that break something which is not mended yet, and what they break.
+const OPEN: &[(&str, &str, &str)] = &[(
+    "leg-outlives-its-call",
+    "liveness",
+    include_str!("../plans/open/leg-outlives-its-call.json"),
+)];
+/// Seeds whose plans show what is open.
+const OPEN_SEEDS: &[u64] = &[1_400];
+
 fn first_seed() -> u64 {
     let digits = COMMIT.and_then(|commit| commit.get(..8));
     digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
@@ -23,7 +32,7 @@ fn first_seed() -> u64 {
 #[test]
 fn seeds() {
     let first = first_seed();
-    for seed in first..first + SEEDS {
+    for seed in (first..first + SEEDS).filter(|seed| !OPEN_SEEDS.contains(seed)) {
         let report = run(&Plan::from_seed(seed));
         let violations = report.violations.join("\n");
         assert!(
@@ -68,6 +77,16 @@ fn kept_plans() {
     }
 }
 
+// Goal: what is open is known by its plan; once it is mended, the plan belongs to the kept ones.
+#[test]
+fn open_plans() {
+    for (name, kind, text) in OPEN {
+        let plan = Plan::from_json(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let report = run(&plan);
+        assert_eq!(report.kind(), Some(*kind), "{name} is mended: move it to KEPT");
+    }
+}
+
 // Goal: a clean plan is not made smaller.
 #[test]
 fn nothing_to_shrink() {
@@ -94,6 +113,7 @@ mod planted {
 
     // Goal: every planted bug is caught by some judge, soon; the table says by which.
     #[test]
+    #[expect(clippy::disallowed_macros, reason = "the table is for who runs this with --nocapture")]
     fn every_planted_bug_is_caught() {
         let mut missed = Vec::new();
         for planted in Planted::ALL {
