@@ -5,7 +5,7 @@ use tandem_routing::{
     entity::{Agent, Contact, ContactState},
 };
 
-use super::Entry;
+use super::{Entry, Picture};
 
 /// Every offer of the entry.
 pub fn check(entry: &Entry, found: &mut Vec<String>) {
@@ -22,11 +22,13 @@ pub fn check(entry: &Entry, found: &mut Vec<String>) {
 
 fn misfit(entry: &Entry, contact: &Contact, agent: &Agent) -> Option<String> {
     let (what, to) = (contact.id, agent.id);
-    if !entry.after.takes_contacts(agent.site) {
+    // An entry may carry several commands: what one allowed, the next may have closed.
+    let takes = |picture: &Picture| picture.takes_contacts(agent.site);
+    if !takes(&entry.before) && !takes(&entry.after) {
         return Some(format!("drain: {what} is offered to {to}, whose site takes no contacts"));
     }
-    (!entry.after.fits(contact, agent))
-        .then(|| format!("R6: {what} is offered to {to}, who does not meet its requirement"))
+    let fits = entry.after.fits(contact, agent) || !takes(&entry.after);
+    (!fits).then(|| format!("R6: {what} is offered to {to}, who does not meet its requirement"))
 }
 
 /// A caller whose leg nobody has confirmed rings at no agent.
@@ -70,7 +72,9 @@ mod tests {
             found(check, &bad).join("; ")
         };
         let closed = spoiled(&|bad| {
-            bad.after.sites.values_mut().next().unwrap().state = SiteState::Draining;
+            for picture in [&mut bad.before, &mut bad.after] {
+                picture.sites.values_mut().next().unwrap().state = SiteState::Draining;
+            }
         });
         assert!(closed.starts_with("drain"), "{closed}");
         let foreign = spoiled(&|bad| {
