@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tandem_chaos::{demo, scenario};
+use tandem_chaos::{demo, scenario, sim};
 
 /// The laboratory: real clusters on this machine, their faults, and what people hear of them.
 #[derive(Debug, Parser)]
@@ -29,6 +29,7 @@ enum Command {
     },
     #[command(flatten)]
     Scenario(scenario::Command),
+    Sim(sim::SimCommand),
 }
 
 fn main() -> ExitCode {
@@ -37,5 +38,6 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::main(options),
         Command::Judge { evidence } => demo::judge_again(&evidence),
         Command::Scenario(command) => scenario::main(command),
+        Command::Sim(command) => command.run(),
     }
 }

@@ -54,6 +54,14 @@ impl CallControl {
         }
     }
 
+    /// Plants a fault.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn with_planted(mut self, planted: Option<tandem_routing::planted::Planted>) -> Self {
+        self.core.planted = planted;
+        self
+    }
+
     /// Takes one input. Drain [`CallControl::poll_output`] before the next one.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.core.judge_lease(now);

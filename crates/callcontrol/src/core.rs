@@ -34,6 +34,8 @@ use crate::{
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Core {
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<tandem_routing::planted::Planted>,
     pub(crate) settings: Settings,
     pub(crate) capabilities: Capabilities,
     pub(crate) sip: TransactionLayer,
@@ -99,6 +101,8 @@ pub(crate) const NO_OWNER: Owner = Owner(0);
 impl Core {
     pub(crate) fn new(settings: Settings, sip: TransactionLayer, prng: Prng) -> Self {
         Self {
+            #[cfg(feature = "planted")]
+            planted: None,
             settings,
             // RTCP has its own port at our relays' sessions.
             capabilities: Capabilities { rtcp_mux: Support::No, ..Capabilities::default() },

@@ -11,6 +11,17 @@
 //! facts, record); `turns` paces takeovers, `removals` ends relay sessions, `former` has
 //! what is left of legs that went; `registrar` has the phones.
 
+/// True when this fault is planted in this value; never without the feature `planted`.
+macro_rules! planted {
+    ($at:expr, $fault:ident) => {{
+        #[cfg(feature = "planted")]
+        let planted = $at.planted == Some(tandem_routing::planted::Planted::$fault);
+        #[cfg(not(feature = "planted"))]
+        let planted = false;
+        planted
+    }};
+}
+
 mod control;
 mod core;
 mod derive;

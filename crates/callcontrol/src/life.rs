@@ -94,6 +94,9 @@ impl Core {
 
     /// True while this node may originate requests and make decisions.
     pub(crate) fn may_act(&self, now: Now) -> bool {
+        if planted!(self, LeaseIsIgnored) {
+            return self.life.is_some();
+        }
         self.life.is_some() && self.lease.is_some_and(|until| now.instant < until)
     }
 

@@ -58,6 +58,9 @@ impl Removals {
 impl Core {
     /// Ends a session at a relay.
     pub(crate) fn remove_session(&mut self, relay: RelayRecord, leg: LegId, epoch: LegEpoch) {
+        if planted!(self, SessionIsNotEnded) {
+            return;
+        }
         self.try_removal(Removal { relay, leg, epoch, tries: 0 });
     }
 

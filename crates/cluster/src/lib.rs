@@ -9,6 +9,17 @@
 //! Where to look: what a command does, `apply/`; what the owner of a leg should make true,
 //! [`view`].
 
+/// True when this fault is planted in this value; never without the feature `planted`.
+macro_rules! planted {
+    ($at:expr, $fault:ident) => {{
+        #[cfg(feature = "planted")]
+        let planted = $at.planted == Some(tandem_routing::planted::Planted::$fault);
+        #[cfg(not(feature = "planted"))]
+        let planted = false;
+        planted
+    }};
+}
+
 mod batch;
 pub mod binding;
 pub mod command;

@@ -35,7 +35,8 @@ impl Machine {
         let Some(row) = self.nodes.get(&node) else {
             return Admission::Refused(Rejection::NodeMustBeMember(node));
         };
-        if row.epoch != epoch || row.life != NodeLife::Up {
+        let over = row.epoch != epoch || row.life != NodeLife::Up;
+        if over && !planted!(self.queue, LifeFenceIsNotChecked) {
             let current = row.epoch;
             return Admission::Refused(Rejection::Fenced { node, epoch, current });
         }
@@ -43,7 +44,8 @@ impl Machine {
         if sequence < ack_below {
             return Admission::Refused(Rejection::TooOld { sequence, ack_below });
         }
-        if let Some(reply) = self.replies.get(&(node, epoch, sequence)) {
+        let again = self.replies.get(&(node, epoch, sequence));
+        if let Some(reply) = again.filter(|_| !planted!(self.queue, RetryIsApplied)) {
             return Admission::Known(known(&reply.outcome));
         }
         if sequence >= envelope.ack_below.max(ack_below).saturating_add(WINDOW_MAX) {

@@ -9,6 +9,17 @@
 //! and their states in [`entity`]; the invariants in [`invariants`]; the slow, obvious judge that
 //! must agree on every history in [`naive`].
 
+/// True when this fault is planted in this value; never without the feature `planted`.
+macro_rules! planted {
+    ($at:expr, $fault:ident) => {{
+        #[cfg(feature = "planted")]
+        let planted = $at.planted == Some($crate::planted::Planted::$fault);
+        #[cfg(not(feature = "planted"))]
+        let planted = false;
+        planted
+    }};
+}
+
 pub mod command;
 pub mod digest;
 pub mod entity;
@@ -17,6 +28,8 @@ pub mod invariants;
 pub mod limits;
 pub mod naive;
 pub mod name;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod requirement;
 pub mod state;
 pub mod table;

@@ -134,6 +134,9 @@ impl State {
         wanted: impl Fn(AgentId) -> bool,
     ) -> Option<&'a IdleKey> {
         let ready = class.ready.get(&site)?;
+        if planted!(self, ShortestIdleIsAsked) {
+            return ready.iter().rev().find(|(_, agent)| wanted(*agent));
+        }
         if !self.index.is_confirming() {
             return ready.iter().find(|(_, agent)| wanted(*agent));
         }
@@ -159,6 +162,20 @@ impl State {
     /// The contact that goes first among those an agent may serve (R5); none while the agent is held
     /// for one that is ahead of it.
     fn first_contact(&self, agent: &Agent) -> Option<ContactId> {
+        if planted!(self, LastInLineGoesFirst) {
+            let fits = |row: &&Contact| {
+                row.state == ContactState::Queued
+                    && agent.queues.contains(&row.queue)
+                    && row.requirement.is_met(&agent.skills, agent.site)
+            };
+            return self.contacts.iter().filter(fits).map(|row| row.id).next_back();
+        }
+        if planted!(self, UnconfirmedIsOffered) {
+            let doubted = |row: &&Contact| row.state == ContactState::Unconfirmed;
+            if let Some(row) = self.contacts.iter().find(doubted) {
+                return Some(row.id);
+            }
+        }
         self.index
             .classes_of_agent(agent.id)
             .filter_map(|class| self.first_of(class, &class.waiting, agent.site))
@@ -236,6 +253,7 @@ impl State {
             row.last_offer = Some((number, offer.agent));
         });
         let reason = match how {
+            OfferEnd::Declined(_) if planted!(self, RonaIsNotReported) => None,
             OfferEnd::Declined(cause) => Some(NotReadyReason::from(cause)),
             OfferEnd::Expired => Some(NotReadyReason::Rona),
             OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => None,

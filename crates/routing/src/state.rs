@@ -19,6 +19,9 @@ use crate::{
 /// Rows of the queue and their indexes. Equal rows give equal behaviour on every node.
 #[derive(Debug, Clone, Default)]
 pub struct State {
+    /// A fault on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::planted::Planted>,
     pub(crate) counters: Counters,
     counters_row: Table<Counters>,
     pub(crate) sites: Table<Site>,
@@ -188,7 +191,7 @@ impl State {
     }
 
     pub(crate) fn site_takes_contacts(&self, site: SiteId) -> bool {
-        self.sites.get(&site).is_some_and(Site::takes_contacts)
+        planted!(self, DrainIsIgnored) || self.sites.get(&site).is_some_and(Site::takes_contacts)
     }
 }
 

@@ -14,7 +14,22 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("tandem-rtp", &[], &[]),
     ("tandem-proto", &[], &[]),
     ("tandem-cluster", &["tandem-routing"], &[]),
-    ("tandem-callcontrol", &["tandem-cluster", "tandem-routing", "tandem-rtp", "tandem-sip"], &[]),
+    (
+        "tandem-callcontrol",
+        &["tandem-cluster", "tandem-routing", "tandem-rtp", "tandem-sip"],
+        &["tandem-sim"],
+    ),
+    (
+        "tandem-sim",
+        &[
+            "tandem-callcontrol",
+            "tandem-cluster",
+            "tandem-routing",
+            "tandem-rtp",
+            "tandem-sip",
+        ],
+        &[],
+    ),
     ("tandem-raft-store", &[], &[]),
     ("tandem-media-relay", &["tandem-rtp", "tandem-proto"], &[]),
     (
@@ -33,7 +48,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("tandem-phone", &[], &[]),
     ("tandem-lab", &[], &[]),
-    ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone"], &[]),
+    ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone", "tandem-sim"], &[]),
     (
         "tandem-tests",
         &[],

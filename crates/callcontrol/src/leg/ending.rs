@@ -59,7 +59,12 @@ impl Core {
         for reason in reasons {
             parts.headers.push(HeaderName::Reason, reason.to_text());
         }
-        match self.send_within(now, leg, Method::Bye, parts) {
+        let bye = if planted!(self, ByeIsNotSent) {
+            None
+        } else {
+            self.send_within(now, leg, Method::Bye, parts)
+        };
+        match bye {
             Some(client_tx) => {
                 leg.stage = Stage::Ending(Ending::Bye(client_tx));
                 self.end_takeover(leg);

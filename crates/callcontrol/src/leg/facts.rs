@@ -142,6 +142,7 @@ impl Core {
                 self.note(Note::ProposalRefused { leg: Some(leg.id), why: rejection.to_string() });
                 self.tell_later(now, leg, told.fact);
             }
+            Err(NoOutcome::Unknown) if planted!(self, UnknownOutcomeIsForgotten) => {}
             Err(NoOutcome::NotDone | NoOutcome::Unknown) => self.tell_later(now, leg, told.fact),
         }
     }

@@ -13,4 +13,5 @@ mod phones;
 mod registrar;
 mod simulation;
 mod takeover;
-mod world;
+
+use tandem_sim::world;

@@ -30,6 +30,8 @@ fn world(seed: u64) -> World {
     let put =
         Command::PutCredential { tenant: TENANT, agent: name("amy"), realm: REALM.into(), sealed };
     world.command(put).unwrap();
+    // Every node's own copy has it.
+    world.run(20);
     world
 }
 

@@ -137,7 +137,7 @@ fn what_the_peer_answers() {
         (Respond::Ok, true, 1..=1),
         (Respond::Status(481), false, 1..=1),
         (Respond::Status(404), false, 1..=1),
-        (Respond::Status(491), true, 2..=9),
+        (Respond::Status(491), true, 2..=14),
         (Respond::Status(403), true, 1..=1),
         (Respond::Status(488), true, 1..=1),
         (Respond::Status(500), true, 2..=5),

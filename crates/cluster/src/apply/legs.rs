@@ -233,6 +233,9 @@ impl Machine {
 
     fn caller_gone(&mut self, contact: ContactId, how: LegEnd, events: &mut Vec<Event>) {
         let Some(row) = self.queue.contacts().get(&contact) else { return };
+        if planted!(self.queue, AbandonedStays) && row.is_waiting() {
+            return;
+        }
         let reason = match (how, row.is_waiting()) {
             (LegEnd::PeerHungUp, true) => EndReason::Abandoned,
             (LegEnd::PeerHungUp, false) => EndReason::CallerHungUp,

@@ -81,7 +81,8 @@ impl Machine {
         }
         check_count(register.leg_ids)?;
         self.claim_relay(register)?;
-        let again = row.boot == register.boot && row.life == NodeLife::Up;
+        let again = (row.boot == register.boot || planted!(self.queue, EpochIsNotRaised))
+            && row.life == NodeLife::Up;
         let epoch = if again { row.epoch } else { row.epoch.next() };
         if !again {
             if row.life == NodeLife::Up {

@@ -54,13 +54,16 @@ impl Machine {
         let site = self.nodes.get(&leg.owner.node).map(|row| row.site).unwrap_or_default();
         let Some(owner) = self.pick_node(site) else { return };
         let since = self.queue.now();
+        let raised = u64::from(!planted!(self.queue, LegEpochIsNotRaised));
+        let stale = planted!(self.queue, LegOwnerIsStale);
+        let bare = planted!(self.queue, NumbersAreNotReserved);
         self.update_leg(leg.id, |row| {
-            row.owner = owner;
-            row.epoch.0 += 1;
+            row.owner = if stale { row.owner } else { owner };
+            row.epoch.0 += raised;
             row.control = Control::Recovering { since };
             // The new owner's numbers lie behind everything that the old one can have used, and are
             // reserved by this very entry.
-            if let Some(dialog) = &mut row.dialog {
+            if let Some(dialog) = row.dialog.as_mut().filter(|_| !bare) {
                 dialog.local_cseq_reserved = dialog.local_cseq_reserved.saturating_add(CSEQ_BLOCK);
                 dialog.sdp_version_reserved =
                     dialog.sdp_version_reserved.saturating_add(SDP_VERSION_BLOCK);
@@ -75,6 +78,8 @@ impl Machine {
             }
             // A waiting caller is not offered until their leg answered (no ghost callers); a
             // conversation goes on.
+            (LegRole::Caller, LegPhase::Active)
+                if planted!(self.queue, LostCallersAreNotDoubted) => {}
             (LegRole::Caller, LegPhase::Active) => self.queue.unconfirm(leg.contact, events),
             _ => {}
         }

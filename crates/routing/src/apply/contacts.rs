@@ -214,8 +214,11 @@ impl State {
                 Some(agent)
             }
             ContactState::Connected { agent, .. } => {
-                let then = (wrap_up.0 > 0).then(|| WorkState::WrapUp(now + wrap_up));
-                self.free_agent(agent, now, then, Idle::BeginsNow);
+                let rests = wrap_up.0 > 0 && !planted!(self, WrapUpIsSkipped);
+                let then = rests.then(|| WorkState::WrapUp(now + wrap_up));
+                if !planted!(self, AgentIsNotReleased) {
+                    self.free_agent(agent, now, then, Idle::BeginsNow);
+                }
                 events.push(Event::AgentChanged(agent));
                 Some(agent)
             }
@@ -334,7 +337,11 @@ impl State {
             AgentPhone::Answers => (wrap_up.0 > 0).then(|| WorkState::WrapUp(now + wrap_up)),
             AgentPhone::Failed => Some(WorkState::NotReady(NotReadyReason::DeviceFailed)),
         };
+        let forgets = planted!(self, RequeueLosesPlace);
         self.update_contact(id, |row| {
+            if forgets {
+                row.arrival = now;
+            }
             (row.state, row.hold_until) = match caller {
                 CallerLeg::Held => (ContactState::Queued, None),
                 CallerLeg::InDoubt => {

@@ -47,6 +47,9 @@ impl State {
     }
 
     fn end_wrap_up(&mut self, id: AgentId, events: &mut Vec<Event>) {
+        if planted!(self, WrapUpTimerIsLost) {
+            return;
+        }
         let now = self.counters.now;
         self.update_agent(id, |row| {
             row.work = match row.next_not_ready.take() {
