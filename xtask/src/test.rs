@@ -90,15 +90,6 @@ const STEPS: &[Step] = &[
         },
         speed: Speed::Live,
     },
-    Step {
-        name: "chaos",
-        what: "the laboratory's short scenarios: processes, networks and disks that fail",
-        run: || {
-            let program = run::target_dir()?.join("debug/tandem-chaos");
-            run::exec(&program, &["run", "--set", "short"])
-        },
-        speed: Speed::Live,
-    },
 ];
 
 /// Runs all steps, or the one that is named.

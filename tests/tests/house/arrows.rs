@@ -21,13 +21,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "tandem-sim",
-        &[
-            "tandem-callcontrol",
-            "tandem-cluster",
-            "tandem-routing",
-            "tandem-rtp",
-            "tandem-sip",
-        ],
+        &["tandem-callcontrol", "tandem-cluster", "tandem-routing", "tandem-rtp", "tandem-sip"],
         &[],
     ),
     ("tandem-raft-store", &[], &[]),

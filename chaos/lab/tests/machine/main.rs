@@ -8,7 +8,7 @@
 
 mod clock;
 mod crash_point;
+mod group;
 mod left_behind;
-mod limits;
 mod puppet;
 mod running;
