@@ -230,7 +230,7 @@ async fn leader_now(cluster: &LocalCluster) -> Option<usize> {
         let Ok(api) = cluster.api(index) else { continue };
         if let Ok(status) = api.status_local().await {
             let leader = status.as_of.unwrap_or_default().leader;
-            return usize::try_from(leader).ok()?.checked_sub(1);
+            return cluster.index_of(leader);
         }
     }
     None

@@ -140,6 +140,8 @@ impl Plan {
 pub struct Place {
     /// The plan of it.
     pub site: Site,
+    /// The number of its node; another one once the node was replaced.
+    pub id: u64,
     /// Folder with its settings and data.
     pub dir: PathBuf,
     /// The node's process, if it was started and not taken away.
@@ -176,9 +178,10 @@ impl LocalCluster {
         for (index, site) in plan.sites.iter().enumerate() {
             let dir = plan.dir.join(&site.name);
             fs::create_dir_all(&dir)?;
-            let text = settings::node(&plan, index + 1, site, &certs);
+            let id = index as u64 + 1;
+            let text = settings::node(&plan, id, site, &certs);
             fs::write(dir.join("node.toml"), text)?;
-            places.push(Place { site: site.clone(), dir, node: None, dress: Dress::default() });
+            places.push(Place { site: site.clone(), id, dir, node: None, dress: Dress::default() });
         }
         Ok(Self { plan, places })
     }
@@ -264,7 +267,8 @@ impl LocalCluster {
     /// # Errors
     /// When it takes too long.
     pub async fn until_up(&self, nodes: &[usize]) -> Result<()> {
-        let ids: Vec<u64> = nodes.iter().map(|index| *index as u64 + 1).collect();
+        let ids: Vec<u64> =
+            nodes.iter().filter_map(|index| self.places.get(*index)).map(|it| it.id).collect();
         self.until("the nodes are up", async || {
             for index in nodes {
                 let Ok(status) = self.api(*index)?.status().await else { continue };
@@ -312,7 +316,19 @@ impl LocalCluster {
             Ok(false)
         })
         .await?;
-        usize::try_from(leader - 1).context("a node's number")
+        self.index_of(leader).context("the leader is a node that was replaced")
+    }
+
+    /// The index of the site whose node has this number now.
+    #[must_use]
+    pub fn index_of(&self, id: u64) -> Option<usize> {
+        self.places.iter().position(|place| place.id == id)
+    }
+
+    /// The exit code of a site's node that has ended by itself.
+    #[must_use]
+    pub fn exit_code(&self, index: usize) -> Option<i32> {
+        self.places.get(index)?.node.as_ref()?.exit_code()
     }
 
     /// Sites whose node's process runs.

@@ -13,6 +13,7 @@ use tandem_lab::host::isolate_self;
 
 use super::{
     Network, Scenario, Set, all,
+    judges::Before,
     run::{Ran, run},
     wan,
 };
@@ -180,6 +181,9 @@ fn run_all(scenarios: &[Scenario], at: &Where, output: Output) -> Result<u8> {
 /// run/.
 fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     let folder = RunFolder::take(&at.base.join(&scenario.name))?;
+    // The group of a process's limits is named after it.
+    let groups = format!("tandem-lab-{}-", std::process::id());
+    let before = Before::look(vec![folder.run().display().to_string(), groups]);
     let (plan, wan) = match scenario.center.network {
         Network::Wan => {
             let (plan, wan) = wan::build(&folder.run(), &at.programs, scenario.center.sites)?;
@@ -194,11 +198,13 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ran = runtime.block_on(async {
+    let mut ran = runtime.block_on(async {
         let cluster = LocalCluster::prepare(plan)?;
         anyhow::Ok(run(scenario, cluster, wan).await)
     })?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ran.verdict.left_behind = before.left();
+    ran.verdict.settle();
     let write = |name: &str, text: String| {
         let file = folder.file(name);
         fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))

@@ -1,11 +1,13 @@
 //! Scenarios: what is broken, how, and what must hold; from a short text to a verdict.
 //!
 //! `plan` is the text, `catalog` the texts that come with the laboratory, `life` the life of a fault,
-//! `run` the run, `verdict` how it ended, `command` the command line.
+//! `run` the run, `judges` those who ask the cluster, `verdict` how it ended, `command` the command line.
 
 mod catalog;
 mod command;
+mod judges;
 pub mod life;
+mod limits;
 mod plan;
 mod run;
 mod verdict;

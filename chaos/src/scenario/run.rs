@@ -9,15 +9,16 @@ use tandem_phone::{AnswerPolicy, World, WorldOptions};
 use tokio::time::{self, Instant};
 
 use super::{
+    judges::{Findings, Inquiry},
     life::{Life, Phase},
     plan::{Action, Open, Scenario, Step, Target},
-    verdict::{Episode, Outcome, Verdict},
+    verdict::{Episode, Verdict},
     wan::{Direction, Done, Wan},
 };
 use crate::{
     center,
-    check::{Evidence, judge},
-    cluster::LocalCluster,
+    check::{Allowances, Evidence, judge},
+    cluster::{Api, LocalCluster},
     faults::{self, Fault, FaultKind},
     record::Recorder,
     scene::{self, Board, CallerPlan, Crowd, LINES, Watch, millis},
@@ -58,24 +59,26 @@ pub(super) async fn run(
     let round_trip_ms = wan.as_ref().map_or(ROUND_TRIP_MS, |wan| wan.round_trip_ms());
     let board = Arc::new(Board::new(scenario.step.len() + 2, scenario.center.callers as u64));
     let mut verdict = Verdict::of(scenario);
-    let played = play(scenario, &mut cluster, wan, &board, &mut verdict).await;
-    let killed = cluster.end();
+    let allowances = scenario.allowances(cluster.plan().timing, round_trip_ms);
+    let played = play(scenario, &mut cluster, wan, &board, &allowances, &mut verdict).await;
+    verdict.did_not_end = cluster.end();
     let evidence = match played {
-        Ok(evidence) => {
-            let allowances = scenario.allowances(cluster.plan().timing, round_trip_ms);
+        Ok((evidence, findings)) => {
             let mut judgement = judge(&evidence, &allowances);
-            verdict.did_not_end = killed;
-            verdict.outcome = Outcome::of(judgement.is_clean() && verdict.did_not_end.is_empty());
+            judgement.problems.extend(findings.problems);
+            verdict.violated.extend(findings.violated);
+            verdict.unproven.extend(findings.unproven);
+            verdict.notes.extend(findings.proven);
             judgement.problems.truncate(crate::limits::PROBLEMS_KEPT_MAX);
             verdict.judgement = Some(judgement);
             Some(evidence)
         }
         Err(error) => {
-            verdict.outcome = Outcome::HarnessFailed;
             verdict.error = Some(format!("{error:#}"));
             None
         }
     };
+    verdict.settle();
     Ran { verdict, evidence, board }
 }
 
@@ -84,8 +87,9 @@ async fn play(
     cluster: &mut LocalCluster,
     wan: Option<Arc<Wan>>,
     board: &Arc<Board>,
+    allowances: &Allowances,
     verdict: &mut Verdict,
-) -> Result<Evidence> {
+) -> Result<(Evidence, Findings)> {
     board.phase("the center is set up", &scenario.breaks);
     let world = World::start(WorldOptions::default()).await?;
     cluster.found().await?;
@@ -98,7 +102,9 @@ async fn play(
     center::log_in(cluster, &agents).await?;
     let recorder = Arc::new(Recorder::start(&world, &phones, scene::facts(cluster, &agents)));
     let apis = (0..cluster.places().len()).map(|site| cluster.api(site));
-    let _watch = Watch::start(&world, apis.collect::<Result<_>>()?, board);
+    let apis: Vec<Api> = apis.collect::<Result<_>>()?;
+    let inquiry = Inquiry::start(&world, &apis);
+    let _watch = Watch::start(&world, apis, board);
     let mut trunks = Vec::new();
     for site in 0..cluster.places().len() {
         trunks.push(center::trunk(cluster, &world, site).await?);
@@ -123,10 +129,11 @@ async fn play(
         board.note(format!("{left} callers are not through in time"));
     }
     let evidence = stage.recorder.evidence().await?;
+    let findings = inquiry.close(stage.cluster, &evidence, allowances, left).await?;
     let world = stage.world.clone();
     drop(stage);
     world.stop(LEAVE_MS_MAX).await?;
-    Ok(evidence)
+    Ok((evidence, findings))
 }
 
 /// Evenly over the time, the sites and the lines.
