@@ -354,6 +354,43 @@ impl LocalCluster {
         place.node.take().context("the node does not run")?.kill()
     }
 
+    /// Takes away the process of a node that has ended by itself.
+    ///
+    /// # Errors
+    /// When it runs, or none was started.
+    pub fn forget_node(&mut self, index: usize) -> Result<()> {
+        ensure!(!self.node(index)?.is_running(), "{} runs", self.name(index));
+        self.places.get_mut(index).context("no such site")?.node = None;
+        Ok(())
+    }
+
+    /// Removes a site's node, which has ended for good, from the cluster, and lets it join anew under
+    /// another number with an empty folder for its data; returns the number. The old folder stays.
+    ///
+    /// # Errors
+    /// When the others do not remove it in time, or it does not come up.
+    pub async fn replace_node(&mut self, index: usize) -> Result<u64> {
+        let other = self.running().find(|other| *other != index).context("no other node runs")?;
+        let old = self.places.get(index).context("no such site")?.id;
+        let api = self.api(other)?;
+        // Refused until it is declared lost.
+        let removed = async || Ok(api.remove_node(old).await.is_ok());
+        self.until("the node is removed", removed).await?;
+        let id = self.places.iter().map(|place| place.id).max().unwrap_or(old) + 1;
+        let certs = self.plan.dir.join("certs");
+        let place = self.places.get_mut(index).context("no such site")?;
+        place.id = id;
+        place.site.data_dir = place.site.data_dir.with_file_name(format!("data-{id}"));
+        let text = settings::node(&self.plan, id, &place.site, &certs);
+        fs::write(place.dir.join("node.toml"), text)?;
+        self.start_node(index)?;
+        self.until_answers(index).await?;
+        let address = SocketAddr::new(self.address(index), CLUSTER_PORT).to_string();
+        api.join(&address).await.with_context(|| self.tail(index))?;
+        self.until_up(&[index]).await?;
+        Ok(id)
+    }
+
     /// Asks a node's process to end in order (SIGTERM) and waits for it.
     ///
     /// # Errors
@@ -411,7 +448,11 @@ impl LocalCluster {
         self.node(index)?.signal(rustix::process::Signal::CONT)
     }
 
-    fn node(&self, index: usize) -> Result<&Process> {
+    /// A site's node's process.
+    ///
+    /// # Errors
+    /// When none was started, or it was taken away.
+    pub fn node(&self, index: usize) -> Result<&Process> {
         let place = self.places.get(index).context("no such site")?;
         place.node.as_ref().context("the node does not run")
     }

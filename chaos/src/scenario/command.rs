@@ -14,6 +14,7 @@ use tandem_lab::host::isolate_self;
 use super::{
     Network, Scenario, Set, all,
     judges::Before,
+    machine::Machines,
     run::{Ran, run},
     wan,
 };
@@ -137,14 +138,14 @@ fn chosen(names: &[String], set: Option<&str>) -> Result<Vec<Scenario>> {
 
 /// As root, everything runs in namespaces that end with this program, however it ends.
 fn enter_room(scenarios: &[Scenario]) -> Result<()> {
-    let is_root = rustix::process::geteuid().is_root();
-    let wan = scenarios.iter().find(|it| it.center.network == Network::Wan);
-    match (is_root, wan) {
-        (true, _) => Ok(isolate_self()?),
-        (false, None) => Ok(()),
-        (false, Some(scenario)) => bail!(
-            "{} needs root: network namespaces, and a router between them. Run it as root, or choose \
-             scenarios whose network is loopback",
+    if rustix::process::geteuid().is_root() {
+        return Ok(isolate_self()?);
+    }
+    match scenarios.iter().find(|scenario| scenario.needs_root()) {
+        None => Ok(()),
+        Some(scenario) => bail!(
+            "{} needs root: network namespaces, disks, clocks or limits of its own. Run it as root, or \
+             choose scenarios that break processes only",
             scenario.name
         ),
     }
@@ -184,7 +185,7 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     // The group of a process's limits is named after it.
     let groups = format!("tandem-lab-{}-", std::process::id());
     let before = Before::look(vec![folder.run().display().to_string(), groups]);
-    let (plan, wan) = match scenario.center.network {
+    let (mut plan, wan) = match scenario.center.network {
         Network::Wan => {
             let (plan, wan) = wan::build(&folder.run(), &at.programs, scenario.center.sites)?;
             (plan, Some(wan))
@@ -199,8 +200,10 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut ran = runtime.block_on(async {
-        let cluster = LocalCluster::prepare(plan)?;
-        anyhow::Ok(run(scenario, cluster, wan).await)
+        let machines = Machines::build(scenario, &mut plan)?;
+        let mut cluster = LocalCluster::prepare(plan)?;
+        machines.dress(&mut cluster)?;
+        anyhow::Ok(run(scenario, cluster, wan, machines).await)
     })?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ran.verdict.left_behind = before.left();

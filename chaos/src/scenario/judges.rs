@@ -56,6 +56,17 @@ pub(super) struct Findings {
     pub(super) proven: Vec<String>,
 }
 
+impl Findings {
+    /// Those of another judge too.
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { problems, violated, unproven, proven } = other;
+        self.problems.extend(problems);
+        self.violated.extend(violated);
+        self.unproven.extend(unproven);
+        self.proven.extend(proven);
+    }
+}
+
 /// Asks all nodes again and again, from the beginning of a run to its end. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Inquiry {

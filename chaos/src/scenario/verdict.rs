@@ -120,7 +120,7 @@ impl Verdict {
         let is_proven =
             self.judgement.is_some() && self.error.is_none() && self.unproven.is_empty();
         self.outcome = match (is_clean, is_proven) {
-            (false, _) if self.error.is_none() => Outcome::Violated,
+            (false, _) if self.error.is_none() || !self.violated.is_empty() => Outcome::Violated,
             (true, true) => Outcome::Held,
             _ => Outcome::HarnessFailed,
         };
