@@ -43,7 +43,7 @@ pub enum Action {
     },
     /// The city's links to the other cities become worse, and well again.
     Impair(Impairment),
-    /// Its disk is full, and has room again.
+    /// Its disk is full, the node is killed and started again; then the disk has room.
     DiskFull,
     /// Its disk writes and syncs later, and as before.
     DiskSlow {

@@ -48,6 +48,7 @@ const TEXTS: &[&str] = &[
     include_str!("../../scenarios/leader-starved.toml"),
     include_str!("../../scenarios/follower-out-of-descriptors.toml"),
     include_str!("../../scenarios/crash-points.toml"),
+    include_str!("../../scenarios/api-while-leaders-die.toml"),
 ];
 
 /// All of them.

@@ -70,6 +70,8 @@ pub fn main(command: Command) -> ExitCode {
             let work = || -> Result<u8> {
                 let scenarios = chosen(&names, set.as_deref())?;
                 let base = dir.map_or_else(|| RunFolder::usual("chaos"), Ok)?;
+                // Mounts, settings and command lines name it, each from its own place.
+                let base = std::path::absolute(base)?;
                 let programs = programs.map_or_else(beside, Ok)?;
                 super::run::check_programs(&programs)?;
                 enter_room(&scenarios)?;
@@ -184,7 +186,7 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     let folder = RunFolder::take(&at.base.join(&scenario.name))?;
     // The group of a process's limits is named after it.
     let groups = format!("tandem-lab-{}-", std::process::id());
-    let before = Before::look(vec![folder.run().display().to_string(), groups]);
+    let before = Before::look(vec![folder.file("").display().to_string(), groups]);
     let (mut plan, wan) = match scenario.center.network {
         Network::Wan => {
             let (plan, wan) = wan::build(&folder.run(), &at.programs, scenario.center.sites)?;
@@ -200,7 +202,7 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut ran = runtime.block_on(async {
-        let machines = Machines::build(scenario, &mut plan)?;
+        let machines = Machines::build(scenario, &folder.file("machines"), &mut plan)?;
         let mut cluster = LocalCluster::prepare(plan)?;
         machines.dress(&mut cluster)?;
         anyhow::Ok(run(scenario, cluster, wan, machines).await)

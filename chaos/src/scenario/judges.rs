@@ -104,8 +104,10 @@ impl Inquiry {
     ) -> Result<Findings> {
         let mut findings = Findings::default();
         ended_by_themselves(cluster, &mut findings);
-        let compared = self.states_meet(cluster).await?;
-        judge_states(&compared, cluster, &mut findings);
+        let up = all_are_up(cluster).await?;
+        findings.violated.extend(up.err());
+        let now = self.states_meet(cluster).await?;
+        judge_states(&compare(&self.book().digests), &now, cluster, &mut findings);
         let talks = conversations(evidence);
         // Copies: a guard in the head of a loop is held through the loop, and across its awaits.
         let samples = self.book().samples.clone();
@@ -119,7 +121,11 @@ impl Inquiry {
         if callers_left == 0 {
             match self.ended_contacts(cluster).await? {
                 Ok(contacts) => {
-                    findings.problems.extend(wrong_counts(evidence, &talks, &contacts));
+                    let wrong = wrong_counts(evidence, &talks, &contacts);
+                    if !wrong.is_empty() {
+                        findings.proven.extend(contacts.iter().filter_map(unusual_end));
+                    }
+                    findings.problems.extend(wrong);
                     findings.proven.push(format!("{} ended contacts counted", contacts.len()));
                 }
                 Err(why) => findings.violated.push(why),
@@ -128,20 +134,23 @@ impl Inquiry {
         Ok(findings)
     }
 
-    /// Asks until every node was compared with another one, or the time is up.
+    /// Asks until every node was compared with another one, or the time is up. What they said before
+    /// the last fault was mended proves nothing of now.
     async fn states_meet(&self, cluster: &LocalCluster) -> Result<Compared> {
         let deadline = Instant::now() + SETTLES_WITHIN;
+        let mut now = Vec::new();
         loop {
             for index in cluster.running() {
                 if let Ok(Ok(status)) =
                     time::timeout(ANSWERS_WITHIN, cluster.api(index)?.status_local()).await
                 {
-                    self.book().digests.extend(DigestSeen::of(&status));
+                    now.extend(DigestSeen::of(&status));
                 }
             }
-            let compared = compare(&self.book().digests);
+            let compared = compare(&now);
             let is_known = compared.proves(&ids(cluster)) || !compared.divergences.is_empty();
             if is_known || Instant::now() > deadline {
+                self.book().digests.extend(now);
                 return Ok(compared);
             }
             time::sleep(LOOK_EVERY).await;
@@ -241,6 +250,19 @@ async fn contact(cluster: &LocalCluster, id: &str) -> Result<Option<api::Contact
     Ok(None)
 }
 
+/// A contact that ended in another way than most, in words: what a wrong count is looked up in.
+fn unusual_end(contact: &api::Contact) -> Option<String> {
+    let api::Contact { id, agent, end_reason, waited_ms, talked_ms, .. } = contact;
+    let is_usual =
+        !agent.is_empty() && matches!(end_reason.as_str(), "caller-hung-up" | "agent-hung-up");
+    let agent = if agent.is_empty() { "nobody" } else { agent };
+    (!is_usual).then(|| {
+        format!(
+            "{id} ended as {end_reason} with {agent}, waited {waited_ms} ms, talked {talked_ms} ms"
+        )
+    })
+}
+
 fn ids(cluster: &LocalCluster) -> Vec<u64> {
     cluster.places().iter().map(|place| place.id).collect()
 }
@@ -256,17 +278,52 @@ fn ended_by_themselves(cluster: &LocalCluster, findings: &mut Findings) {
     }
 }
 
-fn judge_states(compared: &Compared, cluster: &LocalCluster, findings: &mut Findings) {
+/// Nothing is broken any more, so the cluster must count every node among the living.
+async fn all_are_up(cluster: &LocalCluster) -> Result<std::result::Result<(), String>> {
+    let deadline = Instant::now() + SETTLES_WITHIN;
+    loop {
+        let mut said = "no node answers with a quorum".to_owned();
+        for index in cluster.running() {
+            let api = cluster.api(index)?;
+            let Ok(Ok(status)) = time::timeout(QUORUM_ANSWERS_WITHIN, api.status()).await else {
+                continue;
+            };
+            let life = |id: &u64| status.nodes.iter().find(|node| node.id == *id);
+            let down = |id: &u64| life(id).is_none_or(|node| node.life != "up");
+            let down: Vec<u64> = ids(cluster).into_iter().filter(down).collect();
+            if down.is_empty() {
+                return Ok(Ok(()));
+            }
+            let logs = down.iter().filter_map(|id| cluster.index_of(*id));
+            let logs: Vec<String> = logs.map(|index| cluster.tail(index)).collect();
+            said = format!("nodes {down:?} are not up\n{}", logs.join("\n"));
+            break;
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(format!("nothing is broken any more, and {said}")));
+        }
+        time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn judge_states(
+    compared: &Compared,
+    now: &Compared,
+    cluster: &LocalCluster,
+    findings: &mut Findings,
+) {
     for divergence in &compared.divergences {
         findings.violated.push(divergence.to_string());
     }
     if compared.divergences.is_empty() {
         let at = compared.indexes_compared;
-        if compared.proves(&ids(cluster)) {
+        if now.proves(&ids(cluster)) {
             findings.proven.push(format!("equal states at {at} log indexes"));
         } else {
-            let met = &compared.nodes_compared;
-            findings.unproven.push(format!("states: of all nodes only {met:?} met at one index"));
+            let met = &now.nodes_compared;
+            findings
+                .unproven
+                .push(format!("states: in the end only nodes {met:?} met at an index"));
         }
     }
 }

@@ -68,16 +68,17 @@ pub(super) struct Machines {
 }
 
 impl Machines {
-    /// Makes what a scenario needs, and lets the plan use it.
+    /// Makes what a scenario needs, and lets the plan use it. `dir` is not the cluster's: whoever ends a
+    /// cluster ends every child whose command line names its folder, and the keepers of disks name theirs.
     ///
     /// # Errors
     /// When it does not run as root, or a program of the system is missing.
-    pub(super) fn build(scenario: &Scenario, plan: &mut Plan) -> Result<Self> {
+    pub(super) fn build(scenario: &Scenario, dir: &Path, plan: &mut Plan) -> Result<Self> {
         let mut machines = Self::default();
         let disks = scenario.needs(Needs::Disks);
         let clocks = scenario.needs(Needs::Clocks);
         for site in &mut plan.sites {
-            let own = plan.dir.join("machines").join(&site.name);
+            let own = dir.join(&site.name);
             if disks {
                 let dir = own.join("disk");
                 fs::create_dir_all(&dir)?;
@@ -162,6 +163,7 @@ impl Stage<'_> {
                 self.notes.push(format!("{}: {lies} syncs were lies", self.name(site)));
                 return self.lose_power(site, Crash::Clean).await;
             }
+            Action::DiskFull => return self.fill(site).await,
             Action::BitFlip { file } => return self.flip(site, *file).await,
             Action::CrashPoints { syncs } => return self.crash(site, syncs).await,
             _ => {}
@@ -169,9 +171,6 @@ impl Stage<'_> {
         let kind = action.made();
         let fault = faults::planned(self.cluster, &self.world, kind, site).await?;
         match action {
-            Action::DiskFull => {
-                self.machines.order(site, Order::Fill { leave_bytes: 0 })?;
-            }
             Action::SyncFails => {
                 let (operation, which) = (Operation::Sync, Which::Nth(1));
                 self.machines
@@ -210,8 +209,20 @@ impl Stage<'_> {
                 return self.inject(FaultKind::StartNode, site).await;
             }
             Action::PowerLoss => return self.inject(FaultKind::StartNode, site).await,
-            Action::TornWrite { .. } | Action::LyingDisk { .. } | Action::BitFlip { .. } => {
+            Action::TornWrite { .. } | Action::BitFlip { .. } => {
                 return self.start_or_replace(site).await;
+            }
+            Action::LyingDisk { .. } => {
+                let old = self.cluster.places().get(site).map(|place| place.id);
+                let started = self.start_or_replace(site).await?;
+                if self.cluster.places().get(site).map(|place| place.id) == old {
+                    let name = self.name(site);
+                    self.violated.push(format!(
+                        "{name} takes part again under its old number, and has forgotten what it had \
+                         acknowledged"
+                    ));
+                }
+                return Ok(started);
             }
             _ => {}
         }
@@ -242,6 +253,16 @@ impl Stage<'_> {
         let killed = self.inject(FaultKind::KillNode, site).await?;
         let lost = self.machines.lose_power(site, leaves)?;
         self.notes.push(format!("{}: {lost}", self.name(site)));
+        Ok(killed)
+    }
+
+    /// RocksDB reserves room for its log ahead, so a node that runs may not notice for hours. One that is
+    /// killed and starts again must.
+    async fn fill(&mut self, site: usize) -> Result<(Fault, usize)> {
+        let filled = self.machines.order(site, Order::Fill { leave_bytes: 0 })?;
+        self.notes.push(format!("{}: {filled:?}", self.name(site)));
+        let killed = self.inject(FaultKind::KillNode, site).await?;
+        self.inject(FaultKind::StartNode, site).await?;
         Ok(killed)
     }
 
@@ -347,26 +368,31 @@ impl Stage<'_> {
     /// A node that cannot trust its disk ends by itself and says why; one that stays must be killed
     /// before its disk can be mended, and that is a violation.
     async fn has_left(&mut self, action: &Action, site: usize) -> Result<()> {
-        let name = self.name(site);
         if self.until_ended(site).await? {
             self.judge_exit(action.words(), site, &[EXIT_STORAGE]);
-            self.cluster.forget_node(site)
-        } else {
-            self.violated.push(format!("{name} goes on though somebody did {}", action.words()));
-            self.cluster.kill_node(site)
+            return self.cluster.forget_node(site);
         }
+        let (name, words) = (self.name(site), action.words());
+        let refused = self.machines.status(site)?.counts.refused;
+        self.cluster.kill_node(site)?;
+        // Only what met the node can be held against it.
+        ensure!(refused > 0, "{name} met no fault by '{words}'");
+        self.violated.push(format!("{name} went on after '{words}' ({refused} refused)"));
+        Ok(())
     }
 
     fn judge_exit(&mut self, after: &str, site: usize, codes: &[i32]) {
         let code = self.cluster.exit_code(site);
-        let why = self.cluster.tail(site).lines().last().unwrap_or_default().to_owned();
+        // The relay writes into the same log.
+        let tail = self.cluster.tail(site);
+        let own = |line: &&str| line.starts_with("tandem: ");
+        let why = tail.lines().rfind(own).unwrap_or("no line that begins with tandem:");
         let name = self.name(site);
-        if code.is_some_and(|code| codes.contains(&code)) && why.contains("tandem:") {
+        if code.is_some_and(|code| codes.contains(&code)) && why.starts_with("tandem: ") {
             self.notes.push(format!("{name}: exit code {} ({why})", code.unwrap_or_default()));
         } else {
             self.violated.push(format!(
-                "after '{after}' {name} ended with {code:?} and these words: {why} (allowed: {codes:?}, \
-                 and a line that begins with tandem:)"
+                "after '{after}' {name} ended with {code:?} and these words: {why} (allowed: {codes:?})"
             ));
         }
     }

@@ -164,7 +164,10 @@ async fn play(
     let deadline = Instant::now().max(arrived) + THROUGH_WITHIN;
     let left = stage.crowd.until_over(deadline).await?;
     if left > 0 {
-        board.note(format!("{left} callers are not through in time"));
+        let what =
+            format!("{left} callers are not through {THROUGH_WITHIN:?} after the last fault");
+        board.note(&what);
+        verdict.violated.push(what);
     }
     let evidence = stage.recorder.evidence().await?;
     let mut clients_found = Findings::default();
