@@ -54,6 +54,10 @@ const EXIT_IDENTITY: i32 = 6;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 /// How many periods (of 100 ms) in which a node waited for its processor prove a limit.
 const THROTTLED_MIN: u64 = 5;
+/// How much later syncs come while a write to be torn is waited for, milliseconds.
+const TEARS_WITHIN_MS: u64 = 200;
+/// Between two looks whether something is written and not synced.
+const PENDING_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The bit that is flipped.
 const FLIPPED: u8 = 0x10;
 
@@ -133,6 +137,11 @@ impl Machines {
     /// Only between the end of the programs that used it and the start of the next ones.
     fn lose_power(&mut self, site: usize, leaves: Crash) -> Result<String> {
         match self.order(site, Order::PowerLoss { leaves })? {
+            Answer::PowerLost(report)
+                if report.torn.is_none() && matches!(leaves, Crash::TornLast { .. }) =>
+            {
+                bail!("the power loss tore no write")
+            }
             Answer::PowerLost(report) => Ok(format!(
                 "{} unsynced blocks were lost, {} torn",
                 report.blocks_lost,
@@ -153,6 +162,7 @@ impl Stage<'_> {
         match action {
             Action::PowerLoss => return self.lose_power(site, Crash::Clean).await,
             Action::TornWrite { seed } => {
+                self.cut_power_in_a_write(site).await?;
                 return self.lose_power(site, Crash::TornLast { seed: *seed }).await;
             }
             Action::LyingDisk { lies_ms } => {
@@ -247,6 +257,20 @@ impl Stage<'_> {
             _ => bail!("{}: this is not mended by a machine", action.words()),
         }
         Ok(self.note(fault))
+    }
+
+    /// Only a block that is written and not synced can be torn. Slow syncs make sure that there is one.
+    async fn cut_power_in_a_write(&mut self, site: usize) -> Result<()> {
+        let (operation, delay_ms) = (Operation::Sync, TEARS_WITHIN_MS);
+        self.machines.order(site, Order::Delay { operation, delay_ms })?;
+        let deadline = Instant::now() + SHOWS_WITHIN;
+        while self.machines.status(site)?.pending_blocks == 0 {
+            ensure!(Instant::now() < deadline, "nothing was written at {}", self.name(site));
+            time::sleep(PENDING_LOOK_EVERY).await;
+        }
+        self.machines.order(site, Order::CutPower)?;
+        self.machines.order(site, Order::Heal)?;
+        Ok(())
     }
 
     async fn lose_power(&mut self, site: usize, leaves: Crash) -> Result<(Fault, usize)> {
