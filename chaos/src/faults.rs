@@ -16,7 +16,7 @@ use crate::cluster::LocalCluster;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The node's process is killed (SIGKILL); its relay lives on.
+    /// The node's process is killed (SIGKILL), or ends because its machine fails; its relay lives on.
     KillNode,
     /// The relay's process is killed (SIGKILL).
     KillRelay,
@@ -40,9 +40,10 @@ pub enum FaultKind {
     CutLink,
     /// Cut links are joined again.
     Join,
-    /// Links to the other sites lose, delay or repeat packets.
+    /// Something of the site is worse than usual, and its node and relay live: links, disk, clock,
+    /// limits.
     Impair,
-    /// They are well again.
+    /// It is well again.
     Restore,
 }
 
@@ -78,8 +79,8 @@ impl FaultKind {
             Self::CutNode => "cut off the node of",
             Self::CutLink => "cut a link of",
             Self::Join => "join",
-            Self::Impair => "worsen the links of",
-            Self::Restore => "restore the links of",
+            Self::Impair => "impair",
+            Self::Restore => "restore",
         }
     }
 }
@@ -201,7 +202,9 @@ async fn shows(cluster: &LocalCluster, fault: &Fault) -> Result<bool> {
     let api = cluster.api(index)?;
     let life = async || -> Result<String> {
         let nodes = api.status_local().await?.nodes;
-        let node = nodes.into_iter().find(|node| node.site == fault.site);
+        // One that was replaced stays in the list.
+        let mut nodes = nodes.into_iter().filter(|node| node.life != "removed");
+        let node = nodes.find(|node| node.site == fault.site);
         Ok(node.map(|node| node.life).unwrap_or_default())
     };
     let state = async || -> Result<String> {
@@ -220,7 +223,7 @@ async fn shows(cluster: &LocalCluster, fault: &Fault) -> Result<bool> {
         FaultKind::OpenSite => state().await? == "open",
         // The cluster's view of relays is the node's: what people hear is the measure.
         FaultKind::KillRelay => true,
-        // The router's counters show these.
+        // Whoever makes these shows them: counters of the router, the disk, the processor.
         FaultKind::CutLink | FaultKind::Impair | FaultKind::Restore => true,
     })
 }
@@ -230,7 +233,7 @@ async fn leader_now(cluster: &LocalCluster) -> Option<usize> {
         let Ok(api) = cluster.api(index) else { continue };
         if let Ok(status) = api.status_local().await {
             let leader = status.as_of.unwrap_or_default().leader;
-            return usize::try_from(leader).ok()?.checked_sub(1);
+            return cluster.index_of(leader);
         }
     }
     None

@@ -140,6 +140,8 @@ impl Plan {
 pub struct Place {
     /// The plan of it.
     pub site: Site,
+    /// The number of its node; another one once the node was replaced.
+    pub id: u64,
     /// Folder with its settings and data.
     pub dir: PathBuf,
     /// The node's process, if it was started and not taken away.
@@ -176,9 +178,10 @@ impl LocalCluster {
         for (index, site) in plan.sites.iter().enumerate() {
             let dir = plan.dir.join(&site.name);
             fs::create_dir_all(&dir)?;
-            let text = settings::node(&plan, index + 1, site, &certs);
+            let id = index as u64 + 1;
+            let text = settings::node(&plan, id, site, &certs);
             fs::write(dir.join("node.toml"), text)?;
-            places.push(Place { site: site.clone(), dir, node: None, dress: Dress::default() });
+            places.push(Place { site: site.clone(), id, dir, node: None, dress: Dress::default() });
         }
         Ok(Self { plan, places })
     }
@@ -264,7 +267,8 @@ impl LocalCluster {
     /// # Errors
     /// When it takes too long.
     pub async fn until_up(&self, nodes: &[usize]) -> Result<()> {
-        let ids: Vec<u64> = nodes.iter().map(|index| *index as u64 + 1).collect();
+        let ids: Vec<u64> =
+            nodes.iter().filter_map(|index| self.places.get(*index)).map(|it| it.id).collect();
         self.until("the nodes are up", async || {
             for index in nodes {
                 let Ok(status) = self.api(*index)?.status().await else { continue };
@@ -312,7 +316,19 @@ impl LocalCluster {
             Ok(false)
         })
         .await?;
-        usize::try_from(leader - 1).context("a node's number")
+        self.index_of(leader).context("the leader is a node that was replaced")
+    }
+
+    /// The index of the site whose node has this number now.
+    #[must_use]
+    pub fn index_of(&self, id: u64) -> Option<usize> {
+        self.places.iter().position(|place| place.id == id)
+    }
+
+    /// The exit code of a site's node that has ended by itself.
+    #[must_use]
+    pub fn exit_code(&self, index: usize) -> Option<i32> {
+        self.places.get(index)?.node.as_ref()?.exit_code()
     }
 
     /// Sites whose node's process runs.
@@ -336,6 +352,43 @@ impl LocalCluster {
     pub fn kill_node(&mut self, index: usize) -> Result<()> {
         let place = self.places.get_mut(index).context("no such site")?;
         place.node.take().context("the node does not run")?.kill()
+    }
+
+    /// Takes away the process of a node that has ended by itself.
+    ///
+    /// # Errors
+    /// When it runs, or none was started.
+    pub fn forget_node(&mut self, index: usize) -> Result<()> {
+        ensure!(!self.node(index)?.is_running(), "{} runs", self.name(index));
+        self.places.get_mut(index).context("no such site")?.node = None;
+        Ok(())
+    }
+
+    /// Removes a site's node, which has ended for good, from the cluster, and lets it join anew under
+    /// another number with an empty folder for its data; returns the number. The old folder stays.
+    ///
+    /// # Errors
+    /// When the others do not remove it in time, or it does not come up.
+    pub async fn replace_node(&mut self, index: usize) -> Result<u64> {
+        let other = self.running().find(|other| *other != index).context("no other node runs")?;
+        let old = self.places.get(index).context("no such site")?.id;
+        let api = self.api(other)?;
+        // Refused until it is declared lost.
+        let removed = async || Ok(api.remove_node(old).await.is_ok());
+        self.until("the node is removed", removed).await?;
+        let id = self.places.iter().map(|place| place.id).max().unwrap_or(old) + 1;
+        let certs = self.plan.dir.join("certs");
+        let place = self.places.get_mut(index).context("no such site")?;
+        place.id = id;
+        place.site.data_dir = place.site.data_dir.with_file_name(format!("data-{id}"));
+        let text = settings::node(&self.plan, id, &place.site, &certs);
+        fs::write(place.dir.join("node.toml"), text)?;
+        self.start_node(index)?;
+        self.until_answers(index).await?;
+        let address = SocketAddr::new(self.address(index), CLUSTER_PORT).to_string();
+        api.join(&address).await.with_context(|| self.tail(index))?;
+        self.until_up(&[index]).await?;
+        Ok(id)
     }
 
     /// Asks a node's process to end in order (SIGTERM) and waits for it.
@@ -395,7 +448,11 @@ impl LocalCluster {
         self.node(index)?.signal(rustix::process::Signal::CONT)
     }
 
-    fn node(&self, index: usize) -> Result<&Process> {
+    /// A site's node's process.
+    ///
+    /// # Errors
+    /// When none was started, or it was taken away.
+    pub fn node(&self, index: usize) -> Result<&Process> {
         let place = self.places.get(index).context("no such site")?;
         place.node.as_ref().context("the node does not run")
     }

@@ -55,7 +55,7 @@ pub struct Trunk {
 }
 
 /// The settings of one node.
-pub(super) fn node(plan: &Plan, id: usize, site: &Site, certs: &Path) -> String {
+pub(super) fn node(plan: &Plan, id: u64, site: &Site, certs: &Path) -> String {
     let (address, name) = (site.address, super::node_name(site));
     let file = |file: String| toml::Value::String(certs.join(file).display().to_string());
     let (ca, key) = (file("ca.pem".into()), file("cluster.key".into()));
@@ -150,7 +150,8 @@ mod tests {
         let plan = Plan::three_sites("run".as_ref(), "bin".as_ref(), 0).with_softphone();
         for (index, site) in plan.sites.iter().enumerate() {
             let file = root.join(&site.name).join("node.toml");
-            let wanted = format!("{HEAD}{}", node(&plan, index + 1, site, Path::new("../certs")));
+            let wanted =
+                format!("{HEAD}{}", node(&plan, index as u64 + 1, site, Path::new("../certs")));
             wanted.parse::<toml::Table>().unwrap();
             if env::var_os("UPDATE").is_some() {
                 fs::create_dir_all(root.join(&site.name)).unwrap();

@@ -13,6 +13,8 @@ use tandem_lab::host::isolate_self;
 
 use super::{
     Network, Scenario, Set, all,
+    judges::Before,
+    machine::Machines,
     run::{Ran, run},
     wan,
 };
@@ -68,6 +70,8 @@ pub fn main(command: Command) -> ExitCode {
             let work = || -> Result<u8> {
                 let scenarios = chosen(&names, set.as_deref())?;
                 let base = dir.map_or_else(|| RunFolder::usual("chaos"), Ok)?;
+                // Mounts, settings and command lines name it, each from its own place.
+                let base = std::path::absolute(base)?;
                 let programs = programs.map_or_else(beside, Ok)?;
                 super::run::check_programs(&programs)?;
                 enter_room(&scenarios)?;
@@ -136,14 +140,14 @@ fn chosen(names: &[String], set: Option<&str>) -> Result<Vec<Scenario>> {
 
 /// As root, everything runs in namespaces that end with this program, however it ends.
 fn enter_room(scenarios: &[Scenario]) -> Result<()> {
-    let is_root = rustix::process::geteuid().is_root();
-    let wan = scenarios.iter().find(|it| it.center.network == Network::Wan);
-    match (is_root, wan) {
-        (true, _) => Ok(isolate_self()?),
-        (false, None) => Ok(()),
-        (false, Some(scenario)) => bail!(
-            "{} needs root: network namespaces, and a router between them. Run it as root, or choose \
-             scenarios whose network is loopback",
+    if rustix::process::geteuid().is_root() {
+        return Ok(isolate_self()?);
+    }
+    match scenarios.iter().find(|scenario| scenario.needs_root()) {
+        None => Ok(()),
+        Some(scenario) => bail!(
+            "{} needs root: network namespaces, disks, clocks or limits of its own. Run it as root, or \
+             choose scenarios that break processes only",
             scenario.name
         ),
     }
@@ -180,7 +184,10 @@ fn run_all(scenarios: &[Scenario], at: &Where, output: Output) -> Result<u8> {
 /// run/.
 fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     let folder = RunFolder::take(&at.base.join(&scenario.name))?;
-    let (plan, wan) = match scenario.center.network {
+    // The group of a process's limits is named after it.
+    let groups = format!("tandem-lab-{}-", std::process::id());
+    let before = Before::look(vec![folder.file("").display().to_string(), groups]);
+    let (mut plan, wan) = match scenario.center.network {
         Network::Wan => {
             let (plan, wan) = wan::build(&folder.run(), &at.programs, scenario.center.sites)?;
             (plan, Some(wan))
@@ -194,11 +201,15 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ran = runtime.block_on(async {
-        let cluster = LocalCluster::prepare(plan)?;
-        anyhow::Ok(run(scenario, cluster, wan).await)
+    let mut ran = runtime.block_on(async {
+        let machines = Machines::build(scenario, &folder.file("machines"), &mut plan)?;
+        let mut cluster = LocalCluster::prepare(plan)?;
+        machines.dress(&mut cluster)?;
+        anyhow::Ok(run(scenario, cluster, wan, machines).await)
     })?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ran.verdict.left_behind = before.left();
+    ran.verdict.settle();
     let write = |name: &str, text: String| {
         let file = folder.file(name);
         fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))

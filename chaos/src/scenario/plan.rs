@@ -1,17 +1,15 @@
 //! A scenario as it is written: TOML, every key documented here, unknown keys refused.
 
 use serde::{Deserialize, Serialize};
-use tandem_lab::wan::{Filter, LinkSettings, Loss, Reorder, Share};
 use thiserror::Error;
 
+use super::action::{Action, Needs};
 use crate::{
     check::Allowances,
     cluster::{SITES_MAX, Timing},
+    history::workload::CLIENTS_MAX,
     limits::{AGENTS_MAX, CALLERS_MAX, STEPS_MAX},
 };
-
-/// How long a packet is held back so that others overtake it, microseconds: one packet's time.
-const HELD_BACK_US: u64 = 25_000;
 
 /// What is broken, how, and what must hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +73,16 @@ pub struct Center {
     /// How long each talks, milliseconds.
     #[serde(default = "defaults::talk_ms")]
     pub talk_ms: u64,
+    /// Clients who read and change settings and agents over the API meanwhile; what they were told must
+    /// be linearizable.
+    #[serde(default)]
+    pub api_clients: u32,
+    /// A client's pause between two operations, milliseconds: up to this.
+    #[serde(default = "defaults::api_pause_ms")]
+    pub api_pause_ms: u64,
+    /// So many operations must have been answered in the end, or the run proved too little.
+    #[serde(default)]
+    pub api_operations_min: usize,
 }
 
 /// What is between the sites.
@@ -116,148 +124,6 @@ pub enum Target {
     Follower,
     /// All of them at once.
     All,
-}
-
-/// What is done to a site. Every one is mended after its time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Action {
-    /// The node is killed (SIGKILL), and started again.
-    KillNode,
-    /// The relay is killed (SIGKILL); its node starts it again.
-    KillRelay,
-    /// Node and relay are killed at once, and started again.
-    KillSite,
-    /// The node is frozen (SIGSTOP), and goes on.
-    FreezeNode,
-    /// The site takes no new work, and takes work again.
-    DrainSite,
-    /// The city is cut off with everybody in it, and joined again.
-    CutSite,
-    /// Its host (node and relay) is cut off from the other hosts, and joined again; people still reach all
-    /// of them.
-    CutNode,
-    /// Its host hears nothing from the other hosts, or is not heard by them, for a time.
-    CutOneWay {
-        /// What stays open.
-        open: Open,
-    },
-    /// The link between its host and that of the next city is cut; both reach everybody else.
-    CutLink,
-    /// Its host is cut off and joined again, so many times.
-    Flap {
-        /// How often.
-        times: u32,
-        /// How long each cut and each pause is, milliseconds.
-        period_ms: u64,
-    },
-    /// The city's links to the other cities become worse, and well again.
-    Impair(Impairment),
-}
-
-impl Action {
-    /// True when only the router can tell that it works.
-    pub(super) const fn shows_on_the_router(&self) -> bool {
-        matches!(self, Self::CutOneWay { .. } | Self::CutLink | Self::Flap { .. } | Self::Impair(_))
-    }
-}
-
-/// What stays open of a one-way cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Open {
-    /// The host hears the others, and is not heard.
-    In,
-    /// The host is heard, and hears nobody.
-    Out,
-}
-
-/// What becomes worse of links between cities.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Impairment {
-    /// One-way delay on top of the measured one, milliseconds.
-    pub delay_ms: u64,
-    /// Further delay, even between nothing and this, milliseconds.
-    pub jitter_ms: u64,
-    /// Share of packets that others overtake.
-    pub reorder: Share,
-    /// Share of packets that arrive twice.
-    pub duplicate: Share,
-    /// Share of packets that are lost, each by itself.
-    pub loss: Share,
-    /// Packets that a burst of losses lasts in the mean; none for single losses. The share lost stays.
-    pub burst_packets: Option<u32>,
-    /// Longer IP packets disappear without a word.
-    pub longer_than: Option<u16>,
-}
-
-impl Impairment {
-    /// True when every packet arrives, once, in its order.
-    pub(super) fn only_delays(&self) -> bool {
-        *self == Self { delay_ms: self.delay_ms, jitter_ms: self.jitter_ms, ..Self::default() }
-    }
-
-    pub(super) fn on(&self, base: &LinkSettings) -> LinkSettings {
-        LinkSettings {
-            delay_us: base.delay_us + self.delay_ms * 1_000,
-            jitter_us: self.jitter_ms * 1_000,
-            loss: self.losses(),
-            duplicate: self.duplicate,
-            reorder: Reorder { share: self.reorder, hold_us: HELD_BACK_US },
-            filters: self
-                .longer_than
-                .map(|longer_than| Filter { longer_than: Some(longer_than), ..Filter::default() })
-                .into_iter()
-                .collect(),
-            ..base.clone()
-        }
-    }
-
-    pub(super) fn off(&self, worse: &LinkSettings) -> LinkSettings {
-        let delay_us = worse.delay_us.saturating_sub(self.delay_ms * 1_000);
-        LinkSettings { state: worse.state, ..LinkSettings::delayed_us(delay_us) }
-    }
-
-    /// A chain that loses everything in its bad state loses the share `good_to_bad / (good_to_bad +
-    /// bad_to_good)`, in bursts of `1 / bad_to_good` in the mean.
-    fn losses(&self) -> Loss {
-        let share = f64::from(self.loss);
-        let all = Share::new(1.0).unwrap_or_default();
-        match self.burst_packets.filter(|packets| *packets > 1 && share > 0.0 && share < 1.0) {
-            None => Loss::Random { share: self.loss },
-            Some(packets) => {
-                let recovers = 1.0 / f64::from(packets);
-                let turns = (recovers * share / (1.0 - share)).min(1.0);
-                Loss::GilbertElliott {
-                    good_to_bad: Share::new(turns).unwrap_or_default(),
-                    bad_to_good: Share::new(recovers).unwrap_or_default(),
-                    loss_good: Share::default(),
-                    loss_bad: all,
-                }
-            }
-        }
-    }
-}
-
-impl Action {
-    /// True when it needs namespaces.
-    #[must_use]
-    pub const fn needs_wan(&self) -> bool {
-        match self {
-            Self::KillNode
-            | Self::KillRelay
-            | Self::KillSite
-            | Self::FreezeNode
-            | Self::DrainSite => false,
-            Self::CutSite
-            | Self::CutNode
-            | Self::CutOneWay { .. }
-            | Self::CutLink
-            | Self::Flap { .. }
-            | Self::Impair(_) => true,
-        }
-    }
 }
 
 /// What is allowed beyond the usual, and why the usual cannot be.
@@ -304,6 +170,17 @@ impl Scenario {
         }
     }
 
+    /// True when it cannot run without namespaces, mounts or limits of others' processes.
+    pub(super) fn needs_root(&self) -> bool {
+        self.center.network == Network::Wan
+            || self.step.iter().any(|step| step.fault.needs() != Needs::Processes)
+    }
+
+    /// True when a step needs this.
+    pub(super) fn needs(&self, needs: Needs) -> bool {
+        self.step.iter().any(|step| step.fault.needs() == needs)
+    }
+
     fn fault(&self) -> Option<String> {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let center = &self.center;
@@ -324,6 +201,11 @@ impl Scenario {
                 !(1..=CALLERS_MAX as usize).contains(&center.callers),
                 format!("`callers` is 1 to {CALLERS_MAX}"),
             ),
+            (center.api_clients > CLIENTS_MAX, format!("`api_clients` is 0 to {CLIENTS_MAX}")),
+            (
+                center.api_clients == 0 && center.api_operations_min > 0,
+                "`api_operations_min` needs `api_clients`".to_owned(),
+            ),
             (
                 self.step.is_empty() || self.step.len() > STEPS_MAX,
                 format!("there are 1 to {STEPS_MAX} steps"),
@@ -333,8 +215,7 @@ impl Scenario {
                 "steps stand in the order of their `at_ms`".to_owned(),
             ),
             (
-                center.network == Network::Loopback
-                    && self.step.iter().any(|step| step.fault.needs_wan()),
+                center.network == Network::Loopback && self.needs(Needs::Wan),
                 "a step needs `network = \"wan\"`".to_owned(),
             ),
             (
@@ -374,6 +255,9 @@ mod defaults {
     pub(super) fn arrive_ms() -> u64 {
         12_000
     }
+    pub(super) fn api_pause_ms() -> u64 {
+        200
+    }
     pub(super) fn talk_ms() -> u64 {
         4_000
     }
@@ -410,6 +294,8 @@ lasts_ms = 2000
             ("agents = 3", "agnets = 3", "agnets"),
             ("leader-killed", "Leader killed", "`name`"),
             ("kill_node", "kill_nod", "kill_nod"),
+            ("agents = 3", "api_clients = 65", "`api_clients` is 0"),
+            ("agents = 3", "api_operations_min = 1", "needs `api_clients`"),
             ("lasts_ms = 2000", "lasts_ms = -1", "lasts_ms"),
             ("lasts_ms = 2000", "[allow]\ngap_ms = 5", "because"),
             ("lasts_ms = 2000", "[[step]]\nat_ms = 5\nfault = { kind = \"kill_node\" }", "order"),
@@ -418,30 +304,6 @@ lasts_ms = 2000
             let error = Scenario::parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(says), "{to}: {error}");
         }
-    }
-
-    // Goal: what is made worse is as bad as it says, and taken back whole.
-    #[test]
-    fn impairments() {
-        let share = |share| Share::new(share).unwrap();
-        let base = LinkSettings::delayed_us(10_000);
-        let worse = Impairment {
-            delay_ms: 90,
-            loss: share(0.2),
-            burst_packets: Some(5),
-            ..Impairment::default()
-        };
-        let on = worse.on(&base);
-        assert_eq!(on.delay_us, 100_000);
-        let Loss::GilbertElliott { good_to_bad, bad_to_good, .. } = on.loss else {
-            panic!("{on:?}")
-        };
-        let (bad, good) = (f64::from(good_to_bad), f64::from(bad_to_good));
-        assert!((bad / (bad + good) - 0.2).abs() < 1e-9, "{bad} {good}");
-        assert_eq!(worse.off(&on), base);
-        let hole = Impairment { longer_than: Some(1_300), ..Impairment::default() };
-        assert_eq!(hole.on(&base).filters.len(), 1);
-        assert_eq!(hole.off(&hole.on(&base)), base);
     }
 
     // Goal: what a scenario allows replaces the usual, and nothing else does.

@@ -6,28 +6,35 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use tandem_lab::wan::LinkState;
 use tandem_phone::{AnswerPolicy, World, WorldOptions};
-use tokio::time::{self, Instant};
+use tokio::{
+    task::block_in_place,
+    time::{self, Instant},
+};
 
 use super::{
+    action::{Action, Needs, Open},
+    api_clients::ApiClients,
+    judges::{Findings, Inquiry},
     life::{Life, Phase},
-    plan::{Action, Open, Scenario, Step, Target},
-    verdict::{Episode, Outcome, Verdict},
+    machine::Machines,
+    plan::{Scenario, Step, Target},
+    verdict::{Episode, Verdict},
     wan::{Direction, Done, Wan},
 };
 use crate::{
     center,
-    check::{Evidence, judge},
-    cluster::LocalCluster,
+    check::{Allowances, Evidence, judge},
+    cluster::{Api, LocalCluster},
     faults::{self, Fault, FaultKind},
     record::Recorder,
     scene::{self, Board, CallerPlan, Crowd, LINES, Watch, millis},
 };
 
 /// A fault must show, and be over, within this time.
-const SHOWS_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 /// The last caller must be through this long after the last step and the last arrival.
 const THROUGH_WITHIN: Duration = Duration::from_secs(90);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Loopback traffic stays within a millisecond.
 const ROUND_TRIP_MS: u64 = 1;
 /// How long phones may take to hang up and leave.
@@ -54,38 +61,53 @@ pub(super) async fn run(
     scenario: &Scenario,
     mut cluster: LocalCluster,
     wan: Option<Arc<Wan>>,
+    mut machines: Machines,
 ) -> Ran {
     let round_trip_ms = wan.as_ref().map_or(ROUND_TRIP_MS, |wan| wan.round_trip_ms());
     let board = Arc::new(Board::new(scenario.step.len() + 2, scenario.center.callers as u64));
     let mut verdict = Verdict::of(scenario);
-    let played = play(scenario, &mut cluster, wan, &board, &mut verdict).await;
-    let killed = cluster.end();
+    let allowances = scenario.allowances(cluster.plan().timing, round_trip_ms);
+    let on = Ground { wan, machines: &mut machines };
+    let played = play(scenario, &mut cluster, on, &board, &allowances, &mut verdict).await;
+    verdict.did_not_end = cluster.end();
+    drop(cluster);
+    if let Err(error) = block_in_place(|| machines.undo()) {
+        verdict.unproven.push(format!("the machines are not whole again: {error:#}"));
+    }
     let evidence = match played {
-        Ok(evidence) => {
-            let allowances = scenario.allowances(cluster.plan().timing, round_trip_ms);
+        Ok((evidence, findings)) => {
             let mut judgement = judge(&evidence, &allowances);
-            verdict.did_not_end = killed;
-            verdict.outcome = Outcome::of(judgement.is_clean() && verdict.did_not_end.is_empty());
+            judgement.problems.extend(findings.problems);
+            verdict.violated.extend(findings.violated);
+            verdict.unproven.extend(findings.unproven);
+            verdict.notes.extend(findings.proven);
             judgement.problems.truncate(crate::limits::PROBLEMS_KEPT_MAX);
             verdict.judgement = Some(judgement);
             Some(evidence)
         }
         Err(error) => {
-            verdict.outcome = Outcome::HarnessFailed;
             verdict.error = Some(format!("{error:#}"));
             None
         }
     };
+    verdict.settle();
     Ran { verdict, evidence, board }
+}
+
+/// What the cluster stands on, as far as it can be broken.
+struct Ground<'a> {
+    wan: Option<Arc<Wan>>,
+    machines: &'a mut Machines,
 }
 
 async fn play(
     scenario: &Scenario,
     cluster: &mut LocalCluster,
-    wan: Option<Arc<Wan>>,
+    on: Ground<'_>,
     board: &Arc<Board>,
+    allowances: &Allowances,
     verdict: &mut Verdict,
-) -> Result<Evidence> {
+) -> Result<(Evidence, Findings)> {
     board.phase("the center is set up", &scenario.breaks);
     let world = World::start(WorldOptions::default()).await?;
     cluster.found().await?;
@@ -98,7 +120,11 @@ async fn play(
     center::log_in(cluster, &agents).await?;
     let recorder = Arc::new(Recorder::start(&world, &phones, scene::facts(cluster, &agents)));
     let apis = (0..cluster.places().len()).map(|site| cluster.api(site));
-    let _watch = Watch::start(&world, apis.collect::<Result<_>>()?, board);
+    let apis: Vec<Api> = apis.collect::<Result<_>>()?;
+    let clients = ApiClients::start(&scenario.center, cluster, &apis, &world)?;
+    let history = clients.as_ref().map(ApiClients::recorder);
+    let inquiry = Inquiry::start(&world, &apis);
+    let _watch = Watch::start(&world, apis, board);
     let mut trunks = Vec::new();
     for site in 0..cluster.places().len() {
         trunks.push(center::trunk(cluster, &world, site).await?);
@@ -106,13 +132,31 @@ async fn play(
     let sites = cluster.plan().sites.iter().map(|site| site.name.clone()).collect();
     let began = Instant::now();
     let crowd = Crowd::start(&callers(scenario), trunks, sites, &recorder, board);
-    let mut stage = Stage { cluster, wan, world, recorder, board, crowd, began };
+    let Ground { wan, machines } = on;
+    let mut stage = Stage {
+        cluster,
+        wan,
+        machines,
+        world,
+        recorder,
+        board,
+        crowd,
+        began,
+        notes: Vec::new(),
+        violated: Vec::new(),
+    };
     for step in &scenario.step {
         stage.until(Duration::from_millis(step.at_ms)).await?;
         board.phase(&step.words(), "");
         let mut episode = Episode::planned(step, stage.world.now());
+        let span = history.as_ref().map(|it| it.fault(&step.words())).transpose()?;
         let lived = stage.live(step, &mut episode).await;
+        if let Some((history, span)) = history.as_ref().zip(span) {
+            history.healed(span)?;
+        }
         verdict.episodes.push(episode);
+        verdict.notes.append(&mut stage.notes);
+        verdict.violated.append(&mut stage.violated);
         lived.with_context(|| step.words())?;
     }
     board.phase("the last callers are served", "");
@@ -120,13 +164,22 @@ async fn play(
     let deadline = Instant::now().max(arrived) + THROUGH_WITHIN;
     let left = stage.crowd.until_over(deadline).await?;
     if left > 0 {
-        board.note(format!("{left} callers are not through in time"));
+        let what =
+            format!("{left} callers are not through {THROUGH_WITHIN:?} after the last fault");
+        board.note(&what);
+        verdict.violated.push(what);
     }
     let evidence = stage.recorder.evidence().await?;
+    let mut clients_found = Findings::default();
+    if let Some(clients) = clients {
+        clients.close(&mut clients_found).await?;
+    }
+    let mut findings = inquiry.close(stage.cluster, &evidence, allowances, left).await?;
+    findings.add(clients_found);
     let world = stage.world.clone();
     drop(stage);
     world.stop(LEAVE_MS_MAX).await?;
-    Ok(evidence)
+    Ok((evidence, findings))
 }
 
 /// Evenly over the time, the sites and the lines.
@@ -145,14 +198,19 @@ fn callers(scenario: &Scenario) -> Vec<CallerPlan> {
 }
 
 /// Everything that a step needs.
-struct Stage<'a> {
-    cluster: &'a mut LocalCluster,
+pub(super) struct Stage<'a> {
+    pub(super) cluster: &'a mut LocalCluster,
     wan: Option<Arc<Wan>>,
-    world: World,
+    pub(super) machines: &'a mut Machines,
+    pub(super) world: World,
     recorder: Arc<Recorder>,
     board: &'a Arc<Board>,
     crowd: Crowd,
     began: Instant,
+    /// What a fault did.
+    pub(super) notes: Vec<String>,
+    /// What a fault showed that must not be.
+    pub(super) violated: Vec<String>,
 }
 
 impl Stage<'_> {
@@ -250,8 +308,10 @@ impl Stage<'_> {
 
     async fn make(&mut self, action: &Action, site: usize) -> Result<(Fault, usize)> {
         let kind = action.made();
-        if !action.needs_wan() {
-            return self.inject(kind, site).await;
+        match action.needs() {
+            Needs::Wan => {}
+            Needs::Processes => return self.inject(kind, site).await,
+            Needs::Disks | Needs::Clocks | Needs::Limits => return self.spoil(action, site).await,
         }
         let fault = faults::planned(self.cluster, &self.world, kind, site).await?;
         let wan = self.wan()?;
@@ -268,11 +328,7 @@ impl Stage<'_> {
             Action::CutLink => wan.link(site, self.next(site), LinkState::Down)?,
             Action::Flap { times, period_ms } => self.flap(site, *times, *period_ms).await?,
             Action::Impair(by) => wan.impair(site, by)?,
-            Action::KillNode
-            | Action::KillRelay
-            | Action::KillSite
-            | Action::FreezeNode
-            | Action::DrainSite => {}
+            _ => bail!("{}: this is not made by the network", action.words()),
         }
         Ok(self.note(fault))
     }
@@ -283,8 +339,10 @@ impl Stage<'_> {
         kind: FaultKind,
         site: usize,
     ) -> Result<(Fault, usize)> {
-        if !action.needs_wan() {
-            return self.inject(kind, site).await;
+        match action.needs() {
+            Needs::Wan => {}
+            Needs::Processes => return self.inject(kind, site).await,
+            Needs::Disks | Needs::Clocks | Needs::Limits => return self.repair(action, site).await,
         }
         let fault = faults::planned(self.cluster, &self.world, kind, site).await?;
         let wan = self.wan()?;
@@ -308,14 +366,14 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn inject(&mut self, kind: FaultKind, site: usize) -> Result<(Fault, usize)> {
+    pub(super) async fn inject(&mut self, kind: FaultKind, site: usize) -> Result<(Fault, usize)> {
         let fault = faults::inject(self.cluster, &self.world, kind, site)
             .await
             .with_context(|| format!("{kind} {}", self.name(site)))?;
         Ok(self.note(fault))
     }
 
-    fn note(&self, fault: Fault) -> (Fault, usize) {
+    pub(super) fn note(&self, fault: Fault) -> (Fault, usize) {
         self.board.note(format!("{fault}: done"));
         let index = self.recorder.fault(fault.clone());
         (fault, index)
@@ -333,6 +391,17 @@ impl Stage<'_> {
         let deadline = Instant::now() + SHOWS_WITHIN;
         // A node that starts or is lost may be the one that is asked: then the next look counts.
         while !faults::seen(self.cluster, &self.world, &mut fault).await.unwrap_or(false) {
+            // A node that ended instead of starting is the cluster's doing.
+            if fault.kind == FaultKind::StartNode
+                && let Some(index) =
+                    self.cluster.places().iter().position(|it| it.site.name == fault.site)
+                && let Some(code) = self.cluster.exit_code(index)
+            {
+                let tail = self.cluster.tail(index);
+                self.violated
+                    .push(format!("{} did not start: exit code {code}\n{tail}", fault.site));
+                bail!("'{fault}' cannot show any more");
+            }
             if Instant::now() > deadline {
                 let sites = 0..self.cluster.places().len();
                 let logs: Vec<String> = sites.map(|site| self.cluster.tail(site)).collect();
@@ -357,39 +426,8 @@ impl Stage<'_> {
         Ok(life.enter(phase, self.world.now())?)
     }
 
-    fn name(&self, site: usize) -> String {
+    pub(super) fn name(&self, site: usize) -> String {
         self.cluster.plan().sites.get(site).map(|site| site.name.clone()).unwrap_or_default()
-    }
-}
-
-impl Action {
-    /// What is done.
-    const fn made(&self) -> FaultKind {
-        match self {
-            Self::KillNode => FaultKind::KillNode,
-            Self::KillRelay => FaultKind::KillRelay,
-            Self::KillSite => FaultKind::KillSite,
-            Self::FreezeNode => FaultKind::FreezeNode,
-            Self::DrainSite => FaultKind::DrainSite,
-            Self::CutSite => FaultKind::CutSite,
-            Self::CutNode => FaultKind::CutNode,
-            Self::CutOneWay { .. } | Self::CutLink | Self::Flap { .. } => FaultKind::CutLink,
-            Self::Impair(_) => FaultKind::Impair,
-        }
-    }
-
-    /// What mends it; none when it mends itself.
-    const fn mended(&self) -> Option<FaultKind> {
-        match self {
-            Self::KillNode | Self::KillSite => Some(FaultKind::StartNode),
-            Self::FreezeNode => Some(FaultKind::ThawNode),
-            Self::DrainSite => Some(FaultKind::OpenSite),
-            Self::CutSite | Self::CutNode | Self::CutOneWay { .. } | Self::CutLink => {
-                Some(FaultKind::Join)
-            }
-            Self::Impair(_) => Some(FaultKind::Restore),
-            Self::KillRelay | Self::Flap { .. } => None,
-        }
     }
 }
 
@@ -402,7 +440,7 @@ impl Step {
             Target::Follower => "another site",
             Target::All => "every site",
         };
-        format!("{} {target}", self.fault.made())
+        format!("{} {target}", self.fault.words())
     }
 }
 

@@ -9,7 +9,11 @@ use super::{
     life::{Life, Phase},
     plan::{Scenario, Step},
 };
-use crate::{check::Judgement, demo::sentence, limits::PROBLEMS_SHOWN_MAX};
+use crate::{
+    check::{Judgement, leftovers::Thing},
+    demo::sentence,
+    limits::PROBLEMS_SHOWN_MAX,
+};
 
 /// How it ended. There is no fourth way, and a run that proves nothing is not *held*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,10 +28,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(super) const fn of(held: bool) -> Self {
-        if held { Self::Held } else { Self::Violated }
-    }
-
     /// The exit code of a run.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
@@ -79,6 +79,14 @@ pub struct Verdict {
     pub episodes: Vec<Episode>,
     /// What phones experienced.
     pub judgement: Option<Judgement>,
+    /// What else must not be: of the cluster's own words, of how its programs ended.
+    pub violated: Vec<String>,
+    /// What could not be judged.
+    pub unproven: Vec<String>,
+    /// What was proven beside what phones experienced, and what a fault did.
+    pub notes: Vec<String>,
+    /// What was left on the machine.
+    pub left_behind: Vec<Thing>,
     /// Programs that had to be killed in the end.
     pub did_not_end: Vec<String>,
     /// Why the laboratory failed.
@@ -93,9 +101,29 @@ impl Verdict {
             open_violation: scenario.open_violation.clone(),
             episodes: Vec::new(),
             judgement: None,
+            violated: Vec::new(),
+            unproven: Vec::new(),
+            notes: Vec::new(),
+            left_behind: Vec::new(),
             did_not_end: Vec::new(),
             error: None,
         }
+    }
+
+    /// The outcome of what stands in it. A violation that was seen is one, whatever else could not be
+    /// judged; what could not be judged is never a pass.
+    pub(super) fn settle(&mut self) {
+        let is_clean = self.judgement.as_ref().is_none_or(Judgement::is_clean)
+            && self.violated.is_empty()
+            && self.left_behind.is_empty()
+            && self.did_not_end.is_empty();
+        let is_proven =
+            self.judgement.is_some() && self.error.is_none() && self.unproven.is_empty();
+        self.outcome = match (is_clean, is_proven) {
+            (false, _) if self.error.is_none() || !self.violated.is_empty() => Outcome::Violated,
+            (true, true) => Outcome::Held,
+            _ => Outcome::HarnessFailed,
+        };
     }
 
     /// For people: faults with their times, figures, problems, and the outcome last.
@@ -126,6 +154,12 @@ impl Verdict {
                 lines.push(format!("  and {more} more"));
             }
         }
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
+        lines.extend(self.violated.iter().map(|what| format!("  violated: {what}")));
+        lines.extend(self.unproven.iter().map(|what| format!("  not proven: {what}")));
+        for thing in &self.left_behind {
+            lines.push(format!("  left on the machine: {thing:?}"));
+        }
         for program in &self.did_not_end {
             lines.push(format!("  {program} did not end in order and was killed"));
         }
@@ -137,5 +171,35 @@ impl Verdict {
         }
         lines.push(format!("{}: {}", self.scenario, self.outcome));
         lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Allowances, Evidence, judge};
+
+    // Goal: each finding alone decides: what must not be is violated, what cannot be judged never
+    // passes, and neither hides a failure of the laboratory.
+    #[test]
+    fn what_decides() {
+        type Change = fn(&mut Verdict);
+        let rows: [(Change, Outcome); 8] = [
+            (|_| (), Outcome::Held),
+            (|it| it.notes.push("n".into()), Outcome::Held),
+            (|it| it.violated.push("v".into()), Outcome::Violated),
+            (|it| it.did_not_end.push("p".into()), Outcome::Violated),
+            (|it| it.left_behind.push(Thing::MoreFiles), Outcome::Violated),
+            (|it| it.unproven.push("u".into()), Outcome::HarnessFailed),
+            (|it| it.error = Some("e".into()), Outcome::HarnessFailed),
+            (|it| it.judgement = None, Outcome::HarnessFailed),
+        ];
+        for (index, (change, outcome)) in rows.into_iter().enumerate() {
+            let mut verdict = Verdict::of(&super::super::all().unwrap()[0]);
+            verdict.judgement = Some(judge(&Evidence::default(), &Allowances::default()));
+            change(&mut verdict);
+            verdict.settle();
+            assert_eq!(verdict.outcome, outcome, "row {index}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use tandem_lab::{
     wan::{LinkCounters, LinkSettings, LinkState, Party, presets::Preset},
 };
 
-use super::plan::Impairment;
+use super::action::Impairment;
 use crate::cluster::{Ground, Plan, Timing};
 
 /// First two bytes of all addresses.

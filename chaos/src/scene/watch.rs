@@ -104,7 +104,9 @@ async fn look(api: &Api, world: &World) -> Result<Sample> {
     let leader = status.as_of.unwrap_or_default().leader;
     let leader = status.nodes.iter().find(|node| node.id == leader).map(|node| node.site.clone());
     let site = |site: tandem_proto::api::v1::Site| {
-        let node = status.nodes.iter().find(|node| node.site == site.name);
+        // One that was replaced stays in the list.
+        let mut nodes = status.nodes.iter().filter(|node| node.life != "removed");
+        let node = nodes.find(|node| node.site == site.name);
         SiteSample {
             node: node.map(|node| node.life.clone()).unwrap_or_default(),
             legs: node.map_or(0, |node| node.legs),

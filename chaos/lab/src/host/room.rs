@@ -20,6 +20,8 @@ use rustix::process::{
     Pid, WaitOptions, getpid, kill_process, set_parent_process_death_signal, wait,
 };
 
+use super::netlink::{LOOPBACK, Netlink};
+
 /// Tells a process of the room which of the three it is: `first PID` with the outer process, or
 /// `inside`.
 const ROLE: &str = "TANDEM_LAB_ROOM";
@@ -53,8 +55,7 @@ pub enum RoomError {
 
 /// Runs the rest of this program in a room of its own: what it starts, mounts and configures ends
 /// with it, even if it is killed with SIGKILL. Inside, process ids count from 1, mounts are private,
-/// `/proc` shows the room only, and the network is empty but for loopback (down until a
-/// [`Lab`](super::Lab) is made).
+/// `/proc` shows the room only, and the network is empty but for loopback.
 ///
 /// Call it first in `main`, before any thread exists. It returns in the innermost of three processes
 /// only; the outer ones leave with its exit code. Inside a room it does nothing.
@@ -133,6 +134,10 @@ fn be_first(outer: &str) -> Result<ExitStatus, RoomError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None)
         .map_err(|errno| failed("mount /proc")(errno.into()))?;
+    // A new namespace's loopback is down.
+    Netlink::open()
+        .and_then(|netlink| netlink.bring_up(LOOPBACK))
+        .map_err(failed("bring loopback up"))?;
 
     let signals = block_signals()?;
     let program = start_program(&signals).map_err(failed("start the program"))?;
