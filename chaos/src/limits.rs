@@ -16,6 +16,8 @@ pub const SAMPLES_MAX: usize = 16_384;
 pub const NOTES_MAX: usize = 256;
 /// Problems that the result names in the terminal; the rest is counted, and all are in the JSON.
 pub const PROBLEMS_SHOWN_MAX: usize = 12;
+/// Contacts of one run that are asked for in its end; callers may try again.
+pub const CONTACTS_MAX: usize = CALLERS_MAX as usize * TRIES_MAX;
 /// Problems that a verdict keeps.
 pub const PROBLEMS_KEPT_MAX: usize = 10_000;
 /// Problems that the report names.

@@ -19,7 +19,6 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::limits::CONTACTS_MAX;
 use crate::{
     check::{
         Allowances, Evidence, Problem, conversations,
@@ -28,7 +27,7 @@ use crate::{
         statistics::{Sample, TRAVELS_MS, wrong_counts, wrong_samples},
     },
     cluster::{Api, LocalCluster},
-    limits::SAMPLES_MAX,
+    limits::{CONTACTS_MAX, SAMPLES_MAX},
 };
 
 /// Between two rounds of questions.

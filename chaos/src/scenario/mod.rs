@@ -9,7 +9,6 @@ mod catalog;
 mod command;
 mod judges;
 pub mod life;
-mod limits;
 mod machine;
 mod plan;
 mod run;
