@@ -1,7 +1,7 @@
 //! Histories: what concurrent clients asked of a cluster, what they were told, and when.
 //!
 //! A [`History`] is plain data. Clients write it through a [`Recorder`] while faults are made,
-//! [`file`] keeps it as JSON lines, and `check::history` judges it afterwards. What lives here knows
+//! `file` keeps it as JSON lines, and `check::history` judges it afterwards. What lives here knows
 //! no rule of the cluster: whether an answer was right is the checkers' business.
 //!
 //! ```

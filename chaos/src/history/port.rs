@@ -4,7 +4,7 @@
 //! fields (halves of two writes would show), an agent in the levels of four skills, a site in its
 //! weight. Readings ask for `CONSISTENCY_LINEARIZABLE`; the API promises nothing for local ones.
 //!
-//! What an error says about the outcome is decided in [`refusal`], from what the API promises.
+//! What an error says about the outcome is decided in `refusal`, from what the API promises.
 
 use std::{error::Error, io, time::Duration};
 

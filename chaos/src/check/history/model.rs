@@ -2,7 +2,7 @@
 //!
 //! Every model knows two things about Tandem's log beyond the plain data type. A reading names the
 //! log index that it is based on ([`Log`]). And operations that share an idempotency key take effect
-//! once: the later ones get the first one's reply, also when that was a refusal ([`Keys`]).
+//! once: the later ones get the first one's reply, also when that was a refusal (`Keys`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

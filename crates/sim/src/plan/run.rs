@@ -1,4 +1,4 @@
-//! Plays a plan: safety phase with its faults, then [`super::settle`]'s liveness phase, then the books
+//! Plays a plan: safety phase with its faults, then `settle`'s liveness phase, then the books
 //! are compared.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
