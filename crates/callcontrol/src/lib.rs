@@ -11,16 +11,9 @@
 //! facts, record); `turns` paces takeovers, `removals` ends relay sessions, `former` has
 //! what is left of legs that went; `registrar` has the phones.
 
-/// True when this fault is planted in this value; never without the feature `planted`.
-macro_rules! planted {
-    ($at:expr, $fault:ident) => {{
-        #[cfg(feature = "planted")]
-        let planted = $at.planted == Some(tandem_routing::planted::Planted::$fault);
-        #[cfg(not(feature = "planted"))]
-        let planted = false;
-        planted
-    }};
-}
+// Its macro says where a fault may be planted.
+#[macro_use]
+extern crate tandem_routing;
 
 mod control;
 mod core;

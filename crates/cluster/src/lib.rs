@@ -9,16 +9,9 @@
 //! Where to look: what a command does, `apply/`; what the owner of a leg should make true,
 //! [`view`].
 
-/// True when this fault is planted in this value; never without the feature `planted`.
-macro_rules! planted {
-    ($at:expr, $fault:ident) => {{
-        #[cfg(feature = "planted")]
-        let planted = $at.planted == Some(tandem_routing::planted::Planted::$fault);
-        #[cfg(not(feature = "planted"))]
-        let planted = false;
-        planted
-    }};
-}
+// Its macro says where a fault may be planted.
+#[macro_use]
+extern crate tandem_routing;
 
 mod batch;
 pub mod binding;

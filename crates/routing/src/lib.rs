@@ -9,7 +9,10 @@
 //! and their states in [`entity`]; the invariants in [`invariants`]; the slow, obvious judge that
 //! must agree on every history in [`naive`].
 
-/// True when this fault is planted in this value; never without the feature `planted`.
+/// True when this fault is planted in this value; never without the feature `planted` of the crate that
+/// asks. For the rooms that the simulation runs.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! planted {
     ($at:expr, $fault:ident) => {{
         #[cfg(feature = "planted")]

@@ -5,16 +5,9 @@
 //! what must hold behind every entry; [`plan`] what happens in a run, from a seed or a file, its
 //! liveness phase and its report.
 
-/// True when this fault is planted in this value; never without the feature `planted`.
-macro_rules! planted {
-    ($at:expr, $fault:ident) => {{
-        #[cfg(feature = "planted")]
-        let planted = $at.planted == Some(tandem_routing::planted::Planted::$fault);
-        #[cfg(not(feature = "planted"))]
-        let planted = false;
-        planted
-    }};
-}
+// Its macro says where a fault may be planted.
+#[macro_use]
+extern crate tandem_routing;
 
 pub mod judge;
 pub mod plan;

@@ -20,7 +20,7 @@ use crate::world::{
 };
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The plan's seed.
     pub seed: u64,
@@ -83,16 +83,8 @@ fn run_in(plan: &Plan, prepare: impl FnOnce(&mut World)) -> Report {
     }));
     played.unwrap_or_else(|panic| Report {
         seed: plan.seed,
-        events: 0,
-        faults: 0,
-        entries: 0,
-        leaders: 0,
-        contacts: 0,
-        conversations: 0,
-        virtual_ms: 0,
-        digest: 0,
         violations: vec![format!("panic: {}", said(&*panic))],
-        state: String::new(),
+        ..Report::default()
     })
 }
 

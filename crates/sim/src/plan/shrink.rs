@@ -71,19 +71,7 @@ mod tests {
     fn fake(plan: &Plan) -> Report {
         let crashes = plan.steps.iter().any(|s| matches!(s.action, Action::Crash { node: 2, .. }));
         let deposes = plan.steps.iter().any(|s| s.action == Action::Depose);
-        let mut report = Report {
-            seed: plan.seed,
-            events: 0,
-            faults: 0,
-            entries: 0,
-            leaders: 0,
-            contacts: 0,
-            conversations: 0,
-            virtual_ms: 0,
-            digest: 0,
-            violations: Vec::new(),
-            state: String::new(),
-        };
+        let mut report = Report { seed: plan.seed, ..Report::default() };
         if crashes && deposes {
             report.violations.push("R3: gone".to_owned());
         }
