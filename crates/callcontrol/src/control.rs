@@ -201,7 +201,11 @@ impl CallControl {
         match leg.life {
             LegLife::Ours => {}
             LegLife::Over => self.close_told(id),
-            LegLife::Lost => self.abandon(id),
+            LegLife::Lost => {
+                // The log said so before our copy of it did: views from before are on their way.
+                self.core.former.is_over(id, leg.epoch);
+                self.abandon(id);
+            }
         }
     }
 

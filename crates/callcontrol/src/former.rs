@@ -14,7 +14,7 @@ use crate::{core::Core, limits::DEPARTED_MAX};
 /// What is remembered of them. The log's last word about a leg, that its row is gone, ends each entry.
 #[derive(Debug, Default)]
 pub(crate) struct Former {
-    /// Over, as the log has taken from us: views from before that may still be on their way.
+    /// Over for us, as the log has told us: views from before that may still be on their way.
     over: BTreeMap<LegId, LegEpoch>,
     /// Sessions that the next owner goes on with, or moves away from.
     sessions: BTreeMap<LegId, (RelayRecord, LegEpoch)>,
@@ -25,7 +25,7 @@ impl Former {
         self.over.len() + self.sessions.len()
     }
 
-    /// The log knows that our ownership of a leg has ended the leg.
+    /// The log has said that our ownership of a leg is over: with the leg, or because another node has it.
     pub(crate) fn is_over(&mut self, leg: LegId, epoch: LegEpoch) {
         if self.over.len() < DEPARTED_MAX {
             self.over.insert(leg, epoch);

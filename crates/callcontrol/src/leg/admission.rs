@@ -259,6 +259,11 @@ impl Core {
     /// The log has decided about a caller.
     pub(crate) fn admitted(&mut self, now: Now, leg: &mut Leg, result: Result<Outcome, NoOutcome>) {
         let Stage::Admitting(pending) = &leg.stage else { return };
+        // The log shows the leg already, so it was taken in, whatever became of the answer.
+        let result = match &leg.view {
+            Some(view) => Ok(Ok(Reply::CallAdmitted { contact: view.leg.contact })),
+            None => result,
+        };
         match (result, pending.cancelled) {
             // They left while the log took them in: they abandoned the queue.
             (Ok(Ok(_)), Cancelled::Yes) => self.leave(leg, LegEnd::PeerHungUp),

@@ -117,6 +117,8 @@ fn out_of_service(world: &World) -> Vec<String> {
 // --- agents and sites come back -----------------------------------------------------------------
 
 fn reopen(world: &mut World, features: &Features) -> bool {
+    // What operators asked for before may still be on its way: a site must not close behind our back.
+    world.run(COMMAND_WITHIN);
     let sites: Vec<_> = world.nodes.values().map(|node| node.settings.site.clone()).collect();
     let open = |site| QueueCommand::SetSiteState { site, state: SiteState::Open };
     sites.into_iter().all(|site| insist(world, &Command::Queue(open(site))))
