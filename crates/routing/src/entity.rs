@@ -269,6 +269,17 @@ pub enum EndReason {
     LegLost,
     /// Signalling or media failed.
     Failed,
+    /// The caller's phone says that it knows no such call: they hung up while nobody could hear it, or
+    /// their side lost the call. Which of both, nobody can know.
+    CallerGone,
+}
+
+impl EndReason {
+    /// True when the caller may have lost a place by no doing of their own.
+    #[must_use]
+    pub fn may_have_cost_a_place(self) -> bool {
+        matches!(self, Self::LegLost | Self::CallerGone)
+    }
 }
 
 /// Where a contact stands.

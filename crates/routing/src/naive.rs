@@ -506,7 +506,8 @@ impl Judge {
             }
         }
         self.contacts.remove(&id);
-        if reason == EndReason::LegLost && contact.is_waiting() && !contact.caller.is_withheld() {
+        let lost = matches!(reason, EndReason::LegLost | EndReason::CallerGone);
+        if lost && contact.is_waiting() && !contact.caller.is_withheld() {
             let expires = ClusterTime(self.now.0 + RESERVATION_MS);
             let key = (contact.queue, contact.caller.clone());
             self.reservations.insert(key, (contact.arrival, expires));

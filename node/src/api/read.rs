@@ -337,6 +337,7 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::WaitedTooLong => "waited-too-long",
         EndReason::Operator => "operator",
         EndReason::LegLost => "caller-leg-lost",
+        EndReason::CallerGone => "caller-gone",
         EndReason::Failed => "failed",
     }
 }

@@ -239,7 +239,8 @@ impl Machine {
         let reason = match (how, row.is_waiting()) {
             (LegEnd::PeerHungUp, true) => EndReason::Abandoned,
             (LegEnd::PeerHungUp, false) => EndReason::CallerHungUp,
-            (LegEnd::PeerGone | LegEnd::PeerSilent, _) => EndReason::LegLost,
+            (LegEnd::PeerGone, _) => EndReason::CallerGone,
+            (LegEnd::PeerSilent, _) => EndReason::LegLost,
             (LegEnd::Done | LegEnd::Failed, _) => EndReason::Failed,
         };
         self.end_contact(contact, reason, events);
@@ -402,7 +403,7 @@ impl Machine {
             }
             EndReason::WaitedTooLong => EndCause::WaitedTooLong,
             EndReason::Operator => EndCause::Operator,
-            EndReason::LegLost => EndCause::PeerLost,
+            EndReason::LegLost | EndReason::CallerGone => EndCause::PeerLost,
             EndReason::Failed => EndCause::Failed,
         };
         let legs: Vec<LegId> = self.legs_of(contact.id).map(|leg| leg.id).collect();

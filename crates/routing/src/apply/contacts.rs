@@ -227,7 +227,7 @@ impl State {
             self.let_go(&contact);
         }
         if let Some(contact) = self.remove_contact(id) {
-            if reason == EndReason::LegLost {
+            if reason.may_have_cost_a_place() {
                 self.reserve_place(&contact);
             }
             events.push(Event::ContactEnded { contact: Box::new(contact), reason });
