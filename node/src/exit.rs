@@ -34,6 +34,9 @@ pub enum Exit {
     /// The relay could not be started.
     #[error("{0}")]
     Relay(String),
+    /// Something ended that never ends.
+    #[error("{0}")]
+    Bug(String),
 }
 
 impl Exit {
@@ -41,6 +44,7 @@ impl Exit {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
+            Self::Bug(_) => 1,
             Self::Config(_) => 2,
             Self::Port(_) => 3,
             Self::Security(_) => 4,

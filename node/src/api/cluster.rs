@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, read::View};
 use crate::{
-    cluster::{core::Core, member, removal},
+    cluster::{core::Core, removal, voters},
     rpc::cluster_server::Cluster,
 };
 
@@ -87,7 +87,7 @@ impl Cluster for Api {
         let leader = core.leader().ok_or_else(|| Status::unavailable("no leader is known now"))?;
         let to = NodeId(asked.to);
         let leader = if leader == core.member.node {
-            member::hand_over(&core, to).await?.0
+            voters::hand_over(&core, to).await?.0
         } else {
             let (mut client, disk) = core.peer(leader)?;
             let message = HandOverRequest { to: to.0 };

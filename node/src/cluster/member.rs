@@ -6,7 +6,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use openraft::{ChangeMembers, SnapshotPolicy};
+use openraft::SnapshotPolicy;
 use tandem_cluster::{
     command::{AdmitNode, Command},
     ids::{ClusterId, DiskId, NodeId},
@@ -16,7 +16,7 @@ use tandem_cluster::{
 use tandem_proto::cluster::v1 as wire;
 use tandem_raft_store::{
     self as store, DirectoryState, Expected, Identity, NodeRecord, Opened, Options, Start, Store,
-    format::records::encode_node, survey,
+    survey,
 };
 use tokio::sync::watch;
 use tonic::Status;
@@ -35,13 +35,12 @@ use super::{
     peers::{Peers, Purpose},
     proposer::Proposer,
     quorum::Quorum,
+    voters::ask_leader,
 };
 use crate::{config::Config, exit::Exit, rpc::peer_client::PeerClient};
 
 /// How long one step of founding or joining may take.
 pub(super) const STEP_WITHIN: Duration = Duration::from_secs(10);
-/// How long a new voter may take to catch up.
-const CATCH_UP_WITHIN: Duration = Duration::from_secs(300);
 
 /// This process's place in a cluster, if it has one.
 #[derive(Debug)]
@@ -128,6 +127,11 @@ impl Membership {
         self.exit.subscribe()
     }
 
+    /// Ends the process, unless something else has ended it already.
+    pub(super) fn end(&self, reason: Exit) {
+        end(&self.exit, reason);
+    }
+
     /// The refusal of a Raft call to a node with a new disk. If the caller believes that this node
     /// is a member with another disk, the process ends: it was emptied, and must not come back
     /// under its old number.
@@ -136,7 +140,7 @@ impl Membership {
         let node = NodeId(self.config.node.id);
         if claim.to == node && claim.to_disk != self.new_disk && claim.to_disk != DiskId(0) {
             let status = wrong_disk(node, claim.to_disk, self.new_disk);
-            self.exit.send_replace(Some(Exit::Identity(status.message().to_owned())));
+            self.end(Exit::Identity(status.message().to_owned()));
             return status;
         }
         Status::failed_precondition("this node's disk is new: it is no member of a cluster yet")
@@ -304,7 +308,7 @@ impl Membership {
         let config = Arc::clone(&self.config);
         let exit = self.exit.clone();
         let options = Options::new(&config.node.data_dir, start, move |fatal| {
-            exit.send_replace(Some(Exit::Storage(fatal.to_string())));
+            end(&exit, Exit::Storage(fatal.to_string()));
         });
         let observed = Arc::new(Observed::new(NodeId(config.node.id)));
         let observer = Observer(Arc::clone(&observed));
@@ -364,11 +368,17 @@ impl Membership {
         tokio::spawn(keep_clock(Arc::clone(core)));
         tokio::spawn(super::leader::run(Arc::clone(core)));
         tokio::spawn(life::report_digests(Arc::clone(core)));
+        let (raft, exit) = (core.raft.clone(), self.exit.clone());
+        tokio::spawn(async move {
+            if let Some(reason) = super::ended::until_ended(&raft).await {
+                end(&exit, reason);
+            }
+        });
         let (exit, lives) = (self.exit.clone(), self.lives.clone());
         let (core, config) = (Arc::clone(core), Arc::clone(&self.config));
         tokio::spawn(async move {
             if let Err(reason) = life::run(core, config, lives).await {
-                exit.send_replace(Some(reason));
+                end(&exit, reason);
             }
         });
     }
@@ -391,6 +401,17 @@ impl Membership {
     }
 }
 
+/// The first reason is the cause: what fails after it does so because of it.
+fn end(exit: &watch::Sender<Option<Exit>>, reason: Exit) {
+    exit.send_if_modified(|known| {
+        let first = known.is_none();
+        if first {
+            *known = Some(reason);
+        }
+        first
+    });
+}
+
 /// Keeps ClusterTime here in step with the log.
 async fn keep_clock(core: Arc<Core>) {
     let mut applied = core.observed.applied.subscribe();
@@ -406,6 +427,10 @@ fn raft_config(timing: &crate::config::ClusterConfig) -> Result<openraft::Config
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // A restored leader begins without an election, and what it reads as committed is what it
+        // had applied: entries that were acknowledged before would be missing from its answers
+        // until the next one commits. An election's first entry commits them.
+        enable_leader_restore: Some(false),
         max_payload_entries: 1_024,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_every),
         max_in_snapshot_log_to_keep: timing.log_kept,
@@ -415,64 +440,6 @@ fn raft_config(timing: &crate::config::ClusterConfig) -> Result<openraft::Config
     }
     .validate()
     .map_err(|error| Exit::Config(format!("[cluster]: {error}")))
-}
-
-/// Makes an admitted node a voter; asked of the leader.
-pub(super) async fn add_voter(
-    core: &Core,
-    node: NodeId,
-    record: NodeRecord,
-) -> Result<u64, Status> {
-    if !core.raft.is_leader() {
-        let leader = core.leader().filter(|leader| *leader != core.member.node);
-        return Err(super::identity::not_leader(leader));
-    }
-    let failed = |what: &str, error: String| Status::unavailable(format!("{node} {what}: {error}"));
-    let add = core.raft.add_learner(node.0, record, true);
-    tokio::time::timeout(CATCH_UP_WITHIN, add)
-        .await
-        .map_err(|_| failed("did not catch up in time", format!("{CATCH_UP_WITHIN:?}")))?
-        .map_err(|error| failed("cannot be added as a learner", error.to_string()))?;
-    let change = ChangeMembers::AddVoterIds([node.0].into());
-    let changed = core.raft.change_membership(change, true);
-    tokio::time::timeout(STEP_WITHIN, changed)
-        .await
-        .map_err(|_| failed("is not a voter yet", "no quorum confirmed it in time".into()))?
-        .map_err(|error| failed("cannot become a voter", error.to_string()))?;
-    Ok(core.raft.voter_ids().count() as u64)
-}
-
-/// Hands leadership to another voter; asked of the leader.
-pub(crate) async fn hand_over(core: &Core, to: NodeId) -> Result<NodeId, Status> {
-    if !core.raft.is_leader() {
-        let leader = core.leader().filter(|leader| *leader != core.member.node);
-        return Err(super::identity::not_leader(leader));
-    }
-    if !core.raft.voter_ids().any(|voter| voter == to.0) {
-        return Err(Status::failed_precondition(format!("{to} is not a voter")));
-    }
-    core.raft
-        .trigger()
-        .transfer_leader(to.0)
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    core.raft.wait(Some(STEP_WITHIN)).current_leader(to.0, "leadership transfer").await.map_err(
-        |_| {
-            Status::unavailable(format!("{to} did not take over leadership: its log may be behind"))
-        },
-    )?;
-    Ok(to)
-}
-
-async fn ask_leader(core: &Core, node: NodeId, record: &NodeRecord) -> Result<u64, Status> {
-    let leader = core.leader().ok_or_else(|| Status::unavailable("no leader is known now"))?;
-    if leader == core.member.node {
-        return add_voter(core, node, record.clone()).await;
-    }
-    let (mut client, disk) = core.peer(leader)?;
-    let message = wire::AddVoterRequest { node: node.0, record: encode_node(record).into() };
-    let reply = client.add_voter(core.signed(leader, disk, message)).await?;
-    Ok(reply.into_inner().voters)
 }
 
 fn node_record(address: &str, name: &str, disk: DiskId) -> Result<NodeRecord, Status> {

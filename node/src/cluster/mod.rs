@@ -6,11 +6,13 @@
 //!
 //! What a command means is in `crates/cluster`; how entries reach the disk, in `raft-store`.
 
+mod acknowledged;
 pub mod awake;
 pub mod batcher;
 pub mod clock;
 mod codec;
 pub mod core;
+mod ended;
 pub mod identity;
 pub mod leader;
 pub mod lease;
@@ -25,3 +27,4 @@ pub mod proposer;
 pub mod quorum;
 pub(crate) mod removal;
 pub mod server;
+pub(crate) mod voters;

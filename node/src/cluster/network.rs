@@ -33,6 +33,7 @@ use tandem_raft_store::{
 use tonic::{Code, Request, Status, transport::Channel};
 
 use super::{
+    acknowledged::{Acknowledged, Sent},
     codec,
     identity::Member,
     peers::{Peers, Purpose},
@@ -50,6 +51,7 @@ pub struct Network {
     member: Member,
     peers: Peers,
     stall: Duration,
+    acknowledged: Acknowledged,
 }
 
 impl Network {
@@ -57,7 +59,7 @@ impl Network {
     /// counts as broken; the longest election timeout is right.
     #[must_use]
     pub fn new(member: Member, peers: Peers, stall: Duration) -> Self {
-        Self { member, peers, stall }
+        Self { member, peers, stall, acknowledged: Acknowledged::default() }
     }
 
     fn connection(&self, target: u64, node: &NodeRecord, purpose: Purpose) -> Connection {
@@ -67,6 +69,7 @@ impl Network {
             disk: DiskId(node.disk().0),
             channel: self.peers.channel(node.raft_address(), purpose).map_err(|e| e.to_string()),
             stall: self.stall,
+            acknowledged: self.acknowledged.clone(),
         }
     }
 }
@@ -95,6 +98,7 @@ pub struct Connection {
     disk: DiskId,
     channel: Result<Channel, String>,
     stall: Duration,
+    acknowledged: Acknowledged,
 }
 
 impl Connection {
@@ -110,6 +114,13 @@ impl Connection {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         self.member.sign(self.target, self.disk, request.metadata_mut());
+        request
+    }
+
+    /// The same for entries: with what is remembered of this node's log.
+    fn append_request<T>(&self, message: T) -> Request<T> {
+        let mut request = self.request(message);
+        self.acknowledged.tell(self.target, request.metadata_mut());
         request
     }
 
@@ -162,11 +173,14 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let request = self.request(codec::append_to_wire(&rpc));
+        let sent = Sent::of(&rpc);
+        let request = self.append_request(codec::append_to_wire(&rpc));
         let mut client = self.client()?;
         let call = client.append_once(request);
         let reply = self.call(RPCTypes::AppendEntries, &option, call).await?;
-        codec::append_reply_from_wire(reply).map_err(|status| failed(&status))
+        let reply = codec::append_reply_from_wire(reply).map_err(|status| failed(&status))?;
+        self.acknowledged.note_reply(self.target, &sent, &reply);
+        Ok(reply)
     }
 
     fn stream_append<'s, S>(
@@ -191,6 +205,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
                 return Ok(nothing);
             };
+            let vote = first.vote;
             let input = stream::iter([first]).chain(input);
             let sent = Arc::new(AtomicU64::new(0));
             let counter = Arc::clone(&sent);
@@ -198,13 +213,16 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 counter.fetch_add(1, Ordering::Relaxed);
                 codec::append_to_wire(&request)
             });
-            let request = self.request(requests);
+            let request = self.append_request(requests);
             let mut client = self.client()?;
             let call = client.append(request);
             // The peer answers with its headers before it has seen a request.
             let within = RPCOption::new(self.stall.max(option.hard_ttl()));
             let replies = self.call(RPCTypes::AppendEntries, &within, call).await?;
-            let state = Replies { replies, sent, received: 0, stall: self.stall };
+            let (target, acknowledged) = (self.target, self.acknowledged.clone());
+            let note = move |index| acknowledged.note(target, &vote, index);
+            let stall = self.stall;
+            let state = Replies { replies, sent, received: 0, stall, note: Box::new(note) };
             let output: BoxStream<'s, _> = Box::pin(stream::unfold(Some(state), Replies::next));
             Ok(output)
         })
@@ -262,6 +280,8 @@ struct Replies {
     sent: Arc<AtomicU64>,
     received: u64,
     stall: Duration,
+    /// Told how far the peer has everything.
+    note: Box<dyn Fn(u64) + Send>,
 }
 
 type Reply = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
@@ -276,7 +296,12 @@ impl Replies {
                 Ok(Ok(Some(reply))) => {
                     state.received += 1;
                     return match codec::stream_reply_from_wire(reply) {
-                        Ok(reply) => Some((Ok(reply), Some(state))),
+                        Ok(reply) => {
+                            if let Ok(Some(matching)) = &reply {
+                                (state.note)(matching.index);
+                            }
+                            Some((Ok(reply), Some(state)))
+                        }
                         Err(status) => Some((Err(failed(&status)), None)),
                     };
                 }

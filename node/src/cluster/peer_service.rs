@@ -16,10 +16,11 @@ use super::{
     codec,
     core::Core,
     identity::{Claim, not_leader},
-    life, member,
+    life,
     member::Membership,
     removal,
     server::check_caller,
+    voters,
 };
 use crate::{
     rpc::{attestation_server::Attestation, peer_server::Peer},
@@ -118,7 +119,7 @@ impl Peer for PeerService {
         let core = self.core(&request)?;
         let asked = request.into_inner();
         let record = decode_node(&asked.record).map_err(codec::malformed)?;
-        let voters = member::add_voter(&core, NodeId(asked.node), record).await?;
+        let voters = voters::add_voter(&core, NodeId(asked.node), record).await?;
         Ok(Response::new(wire::AddVoterReply { voters }))
     }
 
@@ -137,7 +138,7 @@ impl Peer for PeerService {
         request: Request<wire::HandOverRequest>,
     ) -> Result<Response<wire::HandOverReply>, Status> {
         let core = self.core(&request)?;
-        let leader = member::hand_over(&core, NodeId(request.into_inner().to)).await?;
+        let leader = voters::hand_over(&core, NodeId(request.into_inner().to)).await?;
         Ok(Response::new(wire::HandOverReply { leader: leader.0 }))
     }
 

@@ -11,11 +11,12 @@ use tandem_raft_store::{SnapshotError, SnapshotFile, format::snapshot::decode_in
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    codec,
+    acknowledged, codec,
     identity::{Claim, wrong_disk},
     member::Membership,
 };
 use crate::{
+    exit::Exit,
     rpc::raft_server::Raft,
     tls::{require_name, require_role},
 };
@@ -45,6 +46,17 @@ impl RaftService {
         };
         core.member.accept(&claim)?;
         check_caller(&core, &claim, request)?;
+        Ok(core)
+    }
+
+    /// The same for a leader that sends entries: what it remembers of this node's log must be there,
+    /// or the process ends before it takes part in anything more.
+    async fn follower<T>(&self, request: &Request<T>) -> Result<Core, Status> {
+        let core = self.core(request)?;
+        if let Err(lost) = acknowledged::compare(&core.raft, request.metadata()).await? {
+            self.membership.end(Exit::Identity(lost.to_string()));
+            return Err(Status::failed_precondition(lost.to_string()));
+        }
         Ok(core)
     }
 }
@@ -80,7 +92,7 @@ impl Raft for RaftService {
         &self,
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let core = self.core(&request)?;
+        let core = self.follower(&request).await?;
         // The input ends at the first broken message; openraft then ends the output.
         let heard = Arc::clone(&core);
         let input = request.into_inner().scan((), move |(), message| {
@@ -105,7 +117,7 @@ impl Raft for RaftService {
         &self,
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendReply>, Status> {
-        let core = self.core(&request)?;
+        let core = self.follower(&request).await?;
         core.hears_leader();
         let append = codec::append_from_wire(request.into_inner())?;
         let reply = core.raft.append_entries(append).await.map_err(internal)?;
