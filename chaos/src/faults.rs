@@ -63,6 +63,15 @@ impl FaultKind {
         matches!(self, Self::KillRelay | Self::KillSite | Self::CutSite | Self::CutNode)
     }
 
+    /// True when it ends a fault.
+    #[must_use]
+    pub const fn mends(self) -> bool {
+        matches!(
+            self,
+            Self::ThawNode | Self::StartNode | Self::OpenSite | Self::Join | Self::Restore
+        )
+    }
+
     /// In a few words, before the name of the site.
     #[must_use]
     pub const fn words(self) -> &'static str {

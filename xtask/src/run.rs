@@ -72,6 +72,14 @@ pub(crate) fn cargo_command() -> Result<Command, Failure> {
     Ok(command)
 }
 
+/// The commit that is tested; none outside of a clone, or without git.
+pub(crate) fn commit() -> Option<String> {
+    let asked =
+        Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()).output().ok()?;
+    let commit = String::from_utf8(asked.stdout).ok()?;
+    asked.status.success().then(|| commit.trim().to_owned())
+}
+
 /// Runs a program to its end; its exit code becomes ours.
 pub(crate) fn exec<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> Result<(), Failure> {
     let mut command = Command::new(program);

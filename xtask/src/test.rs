@@ -55,7 +55,13 @@ const STEPS: &[Step] = &[
     Step {
         name: "unit",
         what: "tests of each room, properties and simulations",
-        run: || run::cargo(&["test", "--workspace", "--exclude", "tandem-tests", "--quiet"]),
+        run: || {
+            // The commit decides which runs the simulation plays.
+            let commit = run::commit();
+            let more = commit.as_deref().map(|commit| ("TANDEM_SIM_COMMIT", commit));
+            let arguments = ["test", "--workspace", "--exclude", "tandem-tests", "--quiet"];
+            run::cargo_with(&arguments, more.as_slice())
+        },
         speed: Speed::Quick,
     },
     Step {
@@ -87,6 +93,15 @@ const STEPS: &[Step] = &[
                 "--",
                 "--test-threads=1",
             ])
+        },
+        speed: Speed::Live,
+    },
+    Step {
+        name: "chaos",
+        what: "the laboratory's short set: nodes, relays, links and a city fail under calls",
+        run: || {
+            let program = run::target_dir()?.join("debug/tandem-chaos");
+            run::exec(&program, &["run", "--set", "short"])
         },
         speed: Speed::Live,
     },

@@ -232,6 +232,7 @@ fn conclude(
             "Three sites, one queue, {} agents, seed {}.",
             options.agents, options.seed
         ),
+        ending: None,
     });
     write(&report_file, &page)?;
     let took_ms = millis(seen.elapsed);

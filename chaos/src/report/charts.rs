@@ -5,12 +5,13 @@ use tandem_phone::RunTime;
 use super::{
     Run,
     plot::{Mark, Plot},
+    timeline::bands,
 };
 use crate::{check::conversation::first_of, faults::Fault, scene::SiteSample};
 
 /// Colours of lines and sites, in order.
-const CLASSES: [&str; 3] = ["a", "b", "c"];
-const SECONDS: &str = "seconds since the first caller";
+pub(super) const CLASSES: [&str; 5] = ["a", "b", "c", "d", "e"];
+pub(super) const SECONDS: &str = "seconds since the first caller";
 
 /// Times of a run as the charts show them.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +31,17 @@ impl Clock {
         seconds(at.us_since(self.origin))
     }
 
-    fn range(&self) -> (f64, f64) {
+    pub(super) fn range(&self) -> (f64, f64) {
         (0.0, self.end)
+    }
+
+    pub(super) const fn end(&self) -> f64 {
+        self.end
+    }
+
+    /// True from the first caller on.
+    pub(super) fn covers(&self, at: RunTime) -> bool {
+        at >= self.origin
     }
 }
 
@@ -40,7 +50,7 @@ fn seconds(us: u64) -> f64 {
 }
 
 /// Numbered marks of the faults.
-fn marks(run: &Run<'_>, clock: Clock) -> Vec<Mark> {
+pub(super) fn marks(run: &Run<'_>, clock: Clock) -> Vec<Mark> {
     let faults = run.evidence.faults.iter().enumerate();
     let mark = |(index, fault): (usize, &Fault)| Mark {
         at: clock.at(fault.made_us),
@@ -69,6 +79,9 @@ pub(super) fn queue(run: &Run<'_>, clock: Clock) -> String {
     )
     .scale(clock.range(), (0.0, most));
     plot.axes(SECONDS, "callers", 5);
+    for band in bands(run, clock) {
+        plot.block("lost", band.x, (0.0, most), &band.words);
+    }
     plot.area("a", &waiting);
     plot.curve("c", &talking);
     plot.marks(&marks(run, clock));
@@ -136,7 +149,7 @@ pub(super) fn conversations(run: &Run<'_>, clock: Clock) -> String {
 
 /// Agents of each site who talk: one chart for each site, the time without its node shaded.
 pub(super) fn load(run: &Run<'_>, clock: Clock) -> String {
-    let ids = ["load-1", "load-2", "load-3"];
+    let ids = ["load-1", "load-2", "load-3", "load-4", "load-5"];
     let sites = sites(run);
     let charts = sites.iter().zip(ids).zip(CLASSES);
     charts.map(|((site, id), class)| site_load(run, clock, site, id, class)).collect()
@@ -188,6 +201,9 @@ pub(super) fn gaps(run: &Run<'_>, clock: Clock) -> String {
     )
     .scale(clock.range(), (0.0, most));
     plot.axes(SECONDS, "pause, milliseconds", 5);
+    for band in bands(run, clock) {
+        plot.block("lost", band.x, (0.0, most), &band.words);
+    }
     plot.limit(allowed.gap_ms_max as f64, &format!("allowed: {} ms", allowed.gap_ms_max));
     plot.limit(
         allowed.relay_loss_gap_ms_max as f64,

@@ -5,6 +5,7 @@
 
 mod charts;
 mod plot;
+mod timeline;
 
 use crate::{
     check::{
@@ -33,6 +34,28 @@ pub struct Run<'a> {
     pub title: &'a str,
     /// More of it in a sentence or two.
     pub about: &'a str,
+    /// How it ended, when more than the phones was asked.
+    pub ending: Option<Ending<'a>>,
+}
+
+/// How a run ended whose machine and cluster were asked too.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a> {
+    /// In a word or two.
+    pub word: &'a str,
+    /// Whether that is what was promised.
+    pub kept: Kept,
+    /// What led to it: what was proven, and what was not as it must be.
+    pub findings: &'a [String],
+}
+
+/// Whether a promise was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It was.
+    Yes,
+    /// It was not, or nobody can say.
+    No,
 }
 
 /// The page.
@@ -44,9 +67,16 @@ pub fn html(run: &Run<'_>) -> String {
         cards(run.judgement),
         section(
             "The queue",
-            "One queue over three sites. Curves: the cluster's own status, four times a second.",
+            "One queue over all sites. Curves: the cluster's own status, four times a second. Shaded: \
+             something is broken.",
             &charts::queue(run, clock),
             &key(&[("a", "waiting"), ("c", "talking")]),
+        ),
+        section(
+            "Leaders and faults",
+            "Who led, as the cluster said four times a second, and what was broken at which site.",
+            &timeline::chart(run, clock),
+            &site_key(run, "led by "),
         ),
         faults(run),
         section(
@@ -80,6 +110,7 @@ pub fn html(run: &Run<'_>) -> String {
         ),
         all_figures(run.judgement),
         problems(run.judgement),
+        findings(run),
         foot(),
     ];
     format!(
@@ -93,13 +124,17 @@ pub fn html(run: &Run<'_>) -> String {
 
 fn head(run: &Run<'_>) -> String {
     let judgement = run.judgement;
-    let class = if judgement.is_clean() { "verdict" } else { "verdict failed" };
+    let kept = run.ending.map_or(Kept::Yes, |ending| ending.kept);
+    let is_good = judgement.is_clean() && kept == Kept::Yes;
+    let class = if is_good { "verdict" } else { "verdict failed" };
+    let word = run.ending.map(|ending| format!("<b>{}</b> ", escape(ending.word)));
     format!(
         "<header><h1>{}</h1><p class='soft'>{} {} calls, real SIP and RTP. Judged by the callers' and \
-         agents' phones, not by the cluster.</p><p class='{class}'>{}</p></header>",
+         agents' phones, not by the cluster.</p><p class='{class}'>{}{}</p></header>",
         escape(run.title),
         escape(run.about),
         judgement.offered,
+        word.unwrap_or_default(),
         escape(&sentence(judgement))
     )
 }
@@ -203,7 +238,7 @@ fn key(entries: &[(&str, &str)]) -> String {
 fn site_key(run: &Run<'_>, before: &str) -> String {
     let words: Vec<String> =
         charts::sites(run).iter().map(|site| format!("{before}{site}")).collect();
-    key(&["a", "b", "c"].into_iter().zip(words.iter().map(String::as_str)).collect::<Vec<_>>())
+    key(&charts::CLASSES.into_iter().zip(words.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
 fn line_key(run: &Run<'_>) -> String {
@@ -232,6 +267,15 @@ fn problems(judgement: &Judgement) -> String {
     let named = judgement.problems.iter().take(PROBLEMS_REPORTED_MAX);
     let rows: String = named.map(|it| format!("<li>{}</li>", escape(&it.to_string()))).collect();
     format!("<h2 class='bad'>Problems: {}</h2><ul>{rows}</ul>", judgement.problems.len())
+}
+
+fn findings(run: &Run<'_>) -> String {
+    let Some(ending) = run.ending.filter(|ending| !ending.findings.is_empty()) else {
+        return String::new();
+    };
+    let named = ending.findings.iter().take(PROBLEMS_REPORTED_MAX);
+    let rows: String = named.map(|it| format!("<li>{}</li>", escape(it))).collect();
+    format!("<h2>What cluster and machine showed</h2><ul>{rows}</ul>")
 }
 
 fn foot() -> String {
@@ -269,8 +313,8 @@ mod tests {
             talking: 1,
             agents_ready: 0,
             longest_wait_ms: 0,
-            leader: None,
-            sites: vec![site("lon"), site("fra"), site("mil")],
+            leader: (at_ms != 4_000).then(|| if at_ms < 4_000 { "fra" } else { "mil" }.to_owned()),
+            sites: vec![site("site1"), site("fra"), site("mil")],
         }
     }
 
@@ -289,6 +333,7 @@ mod tests {
             samples: &samples,
             title: "Tandem demo",
             about: "Three sites.",
+            ending: None,
         })
     }
 
@@ -297,9 +342,9 @@ mod tests {
     #[test]
     fn the_page_is_whole() {
         let page = page(|_| {});
-        assert_eq!(page.matches("<svg").count(), 7);
-        assert_eq!(page.matches("role='img'").count(), 7);
-        assert_eq!(page.matches("<desc").count(), 7);
+        assert_eq!(page.matches("<svg").count(), 8);
+        assert_eq!(page.matches("role='img'").count(), 8);
+        assert_eq!(page.matches("<desc").count(), 8);
         for foreign in ["<script", "http://", "https://", "NaN", "inf,"] {
             assert!(!page.contains(foreign), "{foreign}");
         }
@@ -319,6 +364,31 @@ mod tests {
         assert!(failed.contains("verdict failed") && failed.contains("caller#1 had a place"));
     }
 
+    // Goal: leaderships and faults are bands: two leaders with nobody between them, one broken site.
+    #[test]
+    fn leaders_and_faults() {
+        let page = page(|_| {});
+        assert_eq!(page.matches(" leads</title>").count(), 2);
+        assert_eq!(page.matches("class='broken'").count(), 1);
+    }
+
+    // Goal: what a run showed beside the phones decides how its page looks, and stands on it.
+    #[test]
+    fn the_ending_is_said() {
+        let judgement = judge(&Evidence::default(), &Allowances::default());
+        let findings = ["fra did not start: exit code 5".to_owned()];
+        let page = html(&Run {
+            judgement: &judgement,
+            evidence: &Evidence::default(),
+            samples: &[],
+            title: "A disk",
+            about: "It fails.",
+            ending: Some(Ending { word: "VIOLATED", kept: Kept::No, findings: &findings }),
+        });
+        assert!(page.contains("verdict failed") && page.contains("<b>VIOLATED</b>"));
+        assert!(page.contains("exit code 5"));
+    }
+
     // Goal: an empty run makes a page too.
     #[test]
     fn an_empty_run() {
@@ -329,6 +399,7 @@ mod tests {
             samples: &[],
             title: "Tandem demo",
             about: "Three sites.",
+            ending: None,
         });
         assert!(!page.contains("NaN"));
     }

@@ -94,6 +94,14 @@ pub enum Action {
         /// At which sync of a thread, for each time.
         syncs: Vec<u64>,
     },
+    /// Every SIP datagram of phones and carriers leaves so many times.
+    SipStorm {
+        /// How many times.
+        copies: u32,
+    },
+    /// The phones of its agents say nothing to new calls, as if they had been unplugged; calls that
+    /// they have go on.
+    PhonesSilent,
 }
 
 /// A file of a node's data.
@@ -117,6 +125,8 @@ pub(super) enum Needs {
     Disks,
     /// A clock of its own for each site.
     Clocks,
+    /// Nothing; people misbehave, not the cluster.
+    People,
     /// Nothing before; the limits of a running process are changed, as root.
     Limits,
 }
@@ -143,6 +153,7 @@ impl Action {
             | Self::TornWrite { .. }
             | Self::LyingDisk { .. }
             | Self::BitFlip { .. } => Needs::Disks,
+            Self::SipStorm { .. } | Self::PhonesSilent => Needs::People,
             Self::ClockStep { .. } | Self::ClockRate { .. } => Needs::Clocks,
             Self::CpuLimit { .. } | Self::Descriptors | Self::CrashPoints { .. } => Needs::Limits,
         }
@@ -176,7 +187,9 @@ impl Action {
             | Self::ClockStep { .. }
             | Self::ClockRate { .. }
             | Self::CpuLimit { .. }
-            | Self::Descriptors => FaultKind::Impair,
+            | Self::Descriptors
+            | Self::SipStorm { .. }
+            | Self::PhonesSilent => FaultKind::Impair,
         }
     }
 
@@ -208,6 +221,8 @@ impl Action {
             Self::CpuLimit { .. } => "limit the processor of",
             Self::Descriptors => "take all free descriptors of",
             Self::CrashPoints { .. } => "kill at syncs the node of",
+            Self::SipStorm { .. } => "repeat all SIP datagrams of people, of",
+            Self::PhonesSilent => "silence the agents' phones of",
             _ => self.made().words(),
         }
     }

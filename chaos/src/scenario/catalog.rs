@@ -49,6 +49,9 @@ const TEXTS: &[&str] = &[
     include_str!("../../scenarios/follower-out-of-descriptors.toml"),
     include_str!("../../scenarios/crash-points.toml"),
     include_str!("../../scenarios/api-while-leaders-die.toml"),
+    include_str!("../../scenarios/sip-storm.toml"),
+    include_str!("../../scenarios/phones-silent.toml"),
+    include_str!("../../scenarios/callers-leave.toml"),
 ];
 
 /// All of them.

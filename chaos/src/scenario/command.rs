@@ -12,7 +12,7 @@ use clap::Subcommand;
 use tandem_lab::host::isolate_self;
 
 use super::{
-    Network, Scenario, Set, all,
+    Network, Outcome, Scenario, Set, all,
     judges::Before,
     machine::Machines,
     run::{Ran, run},
@@ -23,7 +23,7 @@ use crate::{
     demo::Output,
     folder::RunFolder,
     ports,
-    report::{self, Run},
+    report::{self, Ending, Kept, Run},
 };
 
 /// Scenarios.
@@ -159,10 +159,18 @@ fn beside() -> Result<PathBuf> {
 }
 
 fn run_all(scenarios: &[Scenario], at: &Where, output: Output) -> Result<u8> {
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut broken) = (Vec::new(), 0);
     for (index, scenario) in scenarios.iter().enumerate() {
         eprintln!("[{} of {}] {}: {}", index + 1, scenarios.len(), scenario.name, scenario.title);
-        let (ran, report) = one(scenario, at)?;
+        let (ran, report) = match one(scenario, at) {
+            Ok(done) => done,
+            // The next one may fare better; this one is never a pass.
+            Err(error) => {
+                eprintln!("  harness failed: {error:#}");
+                broken += 1;
+                continue;
+            }
+        };
         if output == Output::Table {
             println!("{}\n  report  {}\n", ran.verdict.text(), report.display());
         } else {
@@ -173,11 +181,12 @@ fn run_all(scenarios: &[Scenario], at: &Where, output: Output) -> Result<u8> {
     if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&verdicts)?);
     }
-    if verdicts.len() > 1 {
-        let held = verdicts.iter().filter(|it| it.outcome == super::Outcome::Held).count();
-        eprintln!("{held} of {} held", verdicts.len());
+    if scenarios.len() > 1 {
+        let held = verdicts.iter().filter(|it| it.outcome == Outcome::Held).count();
+        eprintln!("{held} of {} held", scenarios.len());
     }
-    Ok(verdicts.iter().map(|verdict| verdict.outcome.exit_code()).max().unwrap_or(0))
+    let violated = verdicts.iter().map(|verdict| verdict.outcome.exit_code()).max().unwrap_or(0);
+    Ok(violated.max(u8::from(broken > 0)))
 }
 
 /// One run with its folder: verdict.json, evidence.json, report.html, and the cluster's own files under
@@ -225,6 +234,11 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
             samples: &ran.board.samples(),
             title: &scenario.title,
             about: &about,
+            ending: Some(Ending {
+                word: &ran.verdict.outcome.to_string(),
+                kept: if ran.verdict.outcome == Outcome::Held { Kept::Yes } else { Kept::No },
+                findings: &ran.verdict.findings(),
+            }),
         });
         write("report.html", page)?;
     }

@@ -10,6 +10,7 @@ mod command;
 mod judges;
 pub mod life;
 mod machine;
+mod people;
 mod plan;
 mod run;
 mod verdict;

@@ -1,6 +1,7 @@
 //! A scenario as it is written: TOML, every key documented here, unknown keys refused.
 
 use serde::{Deserialize, Serialize};
+use tandem_phone::limits::SIP_COPIES_MAX;
 use thiserror::Error;
 
 use super::action::{Action, Needs};
@@ -73,6 +74,10 @@ pub struct Center {
     /// How long each talks, milliseconds.
     #[serde(default = "defaults::talk_ms")]
     pub talk_ms: u64,
+    /// Every third caller leaves when no agent was heard for so long after they called, milliseconds;
+    /// 0: nobody does.
+    #[serde(default)]
+    pub patience_ms: u64,
     /// Clients who read and change settings and agents over the API meanwhile; what they were told must
     /// be linearizable.
     #[serde(default)]
@@ -173,7 +178,10 @@ impl Scenario {
     /// True when it cannot run without namespaces, mounts or limits of others' processes.
     pub(super) fn needs_root(&self) -> bool {
         self.center.network == Network::Wan
-            || self.step.iter().any(|step| step.fault.needs() != Needs::Processes)
+            || self
+                .step
+                .iter()
+                .any(|step| !matches!(step.fault.needs(), Needs::Processes | Needs::People))
     }
 
     /// True when a step needs this.
@@ -205,6 +213,13 @@ impl Scenario {
             (
                 center.api_clients == 0 && center.api_operations_min > 0,
                 "`api_operations_min` needs `api_clients`".to_owned(),
+            ),
+            (
+                self.step.iter().any(|step| {
+                    matches!(step.fault, Action::SipStorm { copies }
+                        if !(2..=SIP_COPIES_MAX).contains(&copies))
+                }),
+                format!("`copies` is 2 to {SIP_COPIES_MAX}"),
             ),
             (
                 self.step.is_empty() || self.step.len() > STEPS_MAX,
@@ -294,6 +309,7 @@ lasts_ms = 2000
             ("agents = 3", "agnets = 3", "agnets"),
             ("leader-killed", "Leader killed", "`name`"),
             ("kill_node", "kill_nod", "kill_nod"),
+            ("kind = \"kill_node\"", "kind = \"sip_storm\", copies = 1", "`copies` is 2"),
             ("agents = 3", "api_clients = 65", "`api_clients` is 0"),
             ("agents = 3", "api_operations_min = 1", "needs `api_clients`"),
             ("lasts_ms = 2000", "lasts_ms = -1", "lasts_ms"),

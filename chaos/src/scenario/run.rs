@@ -17,6 +17,7 @@ use super::{
     judges::{Findings, Inquiry},
     life::{Life, Phase},
     machine::Machines,
+    people::People,
     plan::{Scenario, Step, Target},
     verdict::{Episode, Verdict},
     wan::{Direction, Done, Wan},
@@ -116,7 +117,8 @@ async fn play(
     let policy = AnswerPolicy::answer_after(millis(RING));
     let phones = center::phones(cluster, &world, &agents, &policy).await?;
     let talk = Duration::from_millis(scenario.center.talk_ms);
-    scene::answer_as(&phones, RING, talk.mul_f64(AGENT_TALK)).await?;
+    let agent_talk = talk.mul_f64(AGENT_TALK);
+    scene::answer_as(&phones, RING, agent_talk).await?;
     center::log_in(cluster, &agents).await?;
     let recorder = Arc::new(Recorder::start(&world, &phones, scene::facts(cluster, &agents)));
     let apis = (0..cluster.places().len()).map(|site| cluster.api(site));
@@ -137,6 +139,7 @@ async fn play(
         cluster,
         wan,
         machines,
+        people: People { phones, ring: RING, talk: agent_talk },
         world,
         recorder,
         board,
@@ -192,7 +195,8 @@ fn callers(scenario: &Scenario) -> Vec<CallerPlan> {
         site: index % center.sites,
         line: index / center.sites % LINES.len(),
         talk: Duration::from_millis(center.talk_ms),
-        patience: None,
+        patience: (center.patience_ms > 0 && index % 3 == 2)
+            .then_some(Duration::from_millis(center.patience_ms)),
     };
     (0..center.callers).map(plan).collect()
 }
@@ -202,6 +206,7 @@ pub(super) struct Stage<'a> {
     pub(super) cluster: &'a mut LocalCluster,
     wan: Option<Arc<Wan>>,
     pub(super) machines: &'a mut Machines,
+    pub(super) people: People,
     pub(super) world: World,
     recorder: Arc<Recorder>,
     board: &'a Arc<Board>,
@@ -310,6 +315,7 @@ impl Stage<'_> {
         let kind = action.made();
         match action.needs() {
             Needs::Wan => {}
+            Needs::People => return self.disturb(action, site).await,
             Needs::Processes => return self.inject(kind, site).await,
             Needs::Disks | Needs::Clocks | Needs::Limits => return self.spoil(action, site).await,
         }
@@ -341,6 +347,7 @@ impl Stage<'_> {
     ) -> Result<(Fault, usize)> {
         match action.needs() {
             Needs::Wan => {}
+            Needs::People => return self.calm(action, site).await,
             Needs::Processes => return self.inject(kind, site).await,
             Needs::Disks | Needs::Clocks | Needs::Limits => return self.repair(action, site).await,
         }

@@ -126,6 +126,27 @@ impl Verdict {
         };
     }
 
+    /// What cluster and machine showed, each in a line.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        let mut lines = self.notes.clone();
+        lines.extend(self.violated.iter().map(|what| format!("violated: {what}")));
+        lines.extend(self.unproven.iter().map(|what| format!("not proven: {what}")));
+        for thing in &self.left_behind {
+            lines.push(format!("left on the machine: {thing:?}"));
+        }
+        for program in &self.did_not_end {
+            lines.push(format!("{program} did not end in order and was killed"));
+        }
+        if let Some(error) = &self.error {
+            lines.push(format!("the laboratory failed: {error}"));
+        }
+        if let Some(cause) = &self.open_violation {
+            lines.push(format!("open violation: {cause}"));
+        }
+        lines
+    }
+
     /// For people: faults with their times, figures, problems, and the outcome last.
     #[must_use]
     pub fn text(&self) -> String {
@@ -154,21 +175,7 @@ impl Verdict {
                 lines.push(format!("  and {more} more"));
             }
         }
-        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
-        lines.extend(self.violated.iter().map(|what| format!("  violated: {what}")));
-        lines.extend(self.unproven.iter().map(|what| format!("  not proven: {what}")));
-        for thing in &self.left_behind {
-            lines.push(format!("  left on the machine: {thing:?}"));
-        }
-        for program in &self.did_not_end {
-            lines.push(format!("  {program} did not end in order and was killed"));
-        }
-        if let Some(error) = &self.error {
-            lines.push(format!("the laboratory failed: {error}"));
-        }
-        if let Some(cause) = &self.open_violation {
-            lines.push(format!("open violation: {cause}"));
-        }
+        lines.extend(self.findings().iter().map(|finding| format!("  {finding}")));
         lines.push(format!("{}: {}", self.scenario, self.outcome));
         lines.join("\n")
     }

@@ -91,6 +91,20 @@ enum Format {
     Json,
 }
 
+/// How often a plan is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Once,
+    /// And the digests must be the same.
+    Twice,
+}
+
+impl Times {
+    const fn of(twice: bool) -> Self {
+        if twice { Self::Twice } else { Self::Once }
+    }
+}
+
 impl SimCommand {
     /// Runs it; the exit code says whether an invariant broke.
     #[must_use]
@@ -105,6 +119,7 @@ impl SimCommand {
         }
     }
 
+    /// Whether nothing broke.
     fn carry_out(self) -> anyhow::Result<bool> {
         match self.what {
             What::Run { seeds, events, from, twice, threads, output } => {
@@ -113,14 +128,14 @@ impl SimCommand {
                     (None, Some(events)) => Goal::Events { from, events: events.get() },
                     (None, None) => bail!("say how much: --seeds A..B or --events N"),
                 };
-                let totals = run_many(goal, twice, threads);
-                totals.print(output == Format::Json)?;
+                let totals = run_many(goal, Times::of(twice), threads);
+                totals.print(output)?;
                 Ok(totals.is_clean())
             }
             What::Replay { plan, twice, output } => {
                 let plan = read_plan(&plan)?;
-                let report = once_or_twice(&plan, twice);
-                output::print_report(&report, output == Format::Json)?;
+                let report = runs(&plan, Times::of(twice));
+                output::print_report(&report, output)?;
                 Ok(report.is_clean())
             }
             What::Shrink { plan, to } => shrink_plan(&plan, to.as_deref()),
@@ -162,9 +177,9 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// Runs a plan; twice, a digest that differs is a violation.
-fn once_or_twice(plan: &Plan, twice: bool) -> Report {
+fn runs(plan: &Plan, times: Times) -> Report {
     let mut report = run(plan);
-    if twice {
+    if times == Times::Twice {
         let again = run(plan);
         if again.digest != report.digest {
             let (a, b) = (report.digest, again.digest);
@@ -183,14 +198,14 @@ enum Goal {
 
 /// Runs seeds on threads. Which seeds run does not depend on how many threads there are, except that a
 /// goal in events is passed by what is under way.
-fn run_many(goal: Goal, twice: bool, threads: usize) -> Totals {
+fn run_many(goal: Goal, times: Times, threads: usize) -> Totals {
     let started = Instant::now();
     let (first, last) = match goal {
         Goal::Seeds { from, to } => (from, to),
         Goal::Events { from, .. } => (from, u64::MAX),
     };
     let (next, done) = (AtomicU64::new(first), AtomicBool::new(false));
-    let totals = Mutex::new(Totals::new());
+    let totals = Mutex::new(Totals::default());
     let last_line = Mutex::new(started);
     let work = || {
         while !done.load(Ordering::Relaxed) {
@@ -198,7 +213,7 @@ fn run_many(goal: Goal, twice: bool, threads: usize) -> Totals {
             if seed >= last {
                 return;
             }
-            let report = once_or_twice(&Plan::from_seed(seed), twice);
+            let report = runs(&Plan::from_seed(seed), times);
             let Ok(mut totals) = totals.lock() else { return };
             totals.add(report);
             if matches!(goal, Goal::Events { events, .. } if totals.events >= events) {
@@ -233,7 +248,7 @@ mod tests {
     #[test]
     fn threads_change_nothing() {
         let goal = Goal::Seeds { from: 0, to: 6 };
-        let (one, two) = (run_many(goal, true, 1), run_many(goal, false, 2));
+        let (one, two) = (run_many(goal, Times::Twice, 1), run_many(goal, Times::Once, 2));
         assert!(one.is_clean() && two.is_clean());
         assert_eq!((one.runs, one.events, one.digest), (two.runs, two.events, two.digest));
         assert_eq!(one.runs, 6);

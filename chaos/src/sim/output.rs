@@ -5,11 +5,13 @@ use std::{io, io::Write, time::Duration};
 use serde::Serialize;
 use tandem_sim::plan::Report;
 
+use super::Format;
+
 /// Failing runs that are kept in full.
 const FAILURES_MAX: usize = 20;
 
 /// Sums over runs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Totals {
     pub(super) runs: u64,
     pub(super) failed: u64,
@@ -30,25 +32,6 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn new() -> Self {
-        Self {
-            runs: 0,
-            failed: 0,
-            events: 0,
-            faults: 0,
-            entries: 0,
-            leaders: 0,
-            contacts: 0,
-            conversations: 0,
-            virtual_s: 0,
-            seconds: 0.0,
-            events_per_second: 0.0,
-            digest: 0,
-            failures: Vec::new(),
-            virtual_ms: 0,
-        }
-    }
-
     pub(super) fn add(&mut self, report: Report) {
         self.runs += 1;
         self.events += report.events;
@@ -87,9 +70,9 @@ impl Totals {
         );
     }
 
-    pub(super) fn print(&self, json: bool) -> io::Result<()> {
+    pub(super) fn print(&self, format: Format) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if json {
+        if format == Format::Json {
             return writeln!(out, "{}", serde_json::to_string_pretty(self)?);
         }
         writeln!(out, "runs           {}", self.runs)?;
@@ -108,9 +91,9 @@ impl Totals {
 }
 
 /// One run in full.
-pub(super) fn print_report(report: &Report, json: bool) -> io::Result<()> {
+pub(super) fn print_report(report: &Report, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if json {
+    if format == Format::Json {
         return writeln!(out, "{}", serde_json::to_string_pretty(report)?);
     }
     writeln!(out, "seed     {}", report.seed)?;

@@ -94,6 +94,9 @@ pub const KNOWN_SOUND_TONES_MAX: usize = 16;
 /// File descriptors that a world asks the system for: two for each leg and some for SIP.
 pub const FILES_WANTED: u64 = 2 * LEGS_MAX as u64 + 2 * ENDPOINTS_MAX as u64;
 
+/// Copies of one SIP datagram.
+pub const SIP_COPIES_MAX: u32 = 100;
+
 const _: () = {
     assert!(SIP_HEAD_BYTES_MAX < SIP_MESSAGE_BYTES_MAX);
     // A leg keeps up to eight transactions: INVITE, ACK, BYE and what modified the session.

@@ -20,7 +20,7 @@ pub use phone::{Caller, Phone, PhoneReport};
 use crate::error::PhoneError;
 use crate::event::Event;
 use crate::io::Transport;
-use crate::limits::{EVENT_QUEUE_MAX, KNOWN_SOUND_TONES_MAX, KNOWN_SOUNDS_MAX};
+use crate::limits::{EVENT_QUEUE_MAX, KNOWN_SOUND_TONES_MAX, KNOWN_SOUNDS_MAX, SIP_COPIES_MAX};
 use crate::media::KnownSound;
 use crate::report::{CallReport, EndCause};
 use crate::time::RunTime;
@@ -169,6 +169,19 @@ impl World {
             None => broadcast::channel(1).1,
         };
         EventStream { receiver, lost: 0 }
+    }
+
+    /// Sends every SIP datagram so many times from now on, as networks and impatient senders do; 1 is
+    /// usual, [`SIP_COPIES_MAX`] the most.
+    ///
+    /// # Errors
+    /// `Setting`, `WorldStopped`.
+    pub async fn send_sip_times(&self, copies: u32) -> Result<(), PhoneError> {
+        if !(1..=SIP_COPIES_MAX).contains(&copies) {
+            let why = "must be 1 to SIP_COPIES_MAX";
+            return Err(PhoneError::Setting { what: "copies of a SIP datagram", why });
+        }
+        self.link.run(move |shared| shared.net.set_copies(copies)).await
     }
 
     /// Adds a phone; it begins to register at once.

@@ -41,6 +41,8 @@ pub(crate) struct Net {
     ports: RangeInclusive<u16>,
     next_port: Cell<u16>,
     files_pending: Cell<usize>,
+    /// How often each SIP datagram leaves.
+    copies: Cell<u32>,
 }
 
 struct EndpointSockets {
@@ -83,12 +85,17 @@ impl Net {
             next_port: Cell::new(*ports.start()),
             ports,
             files_pending: Cell::new(0),
+            copies: Cell::new(1),
         }
     }
 
     /// The seam for the core.
     pub(crate) fn io(net: &Rc<Self>) -> Box<dyn Io> {
         Box::new(NetIo(Rc::clone(net)))
+    }
+
+    pub(crate) fn set_copies(&self, copies: u32) {
+        self.copies.set(copies);
     }
 
     pub(crate) fn files_pending(&self) -> usize {
@@ -431,9 +438,11 @@ impl Io for NetIo {
         }
         let endpoints = self.0.endpoints.borrow();
         let Some(sockets) = endpoints.get(&flow.endpoint) else { return };
-        if let Err(error) = send_now(&sockets.udp, &bytes, flow.remote) {
-            // A lost datagram: the transaction's timers repeat it.
-            tracing::debug!(to = %flow.remote, %error, "a SIP datagram was not sent");
+        for _ in 0..self.0.copies.get() {
+            if let Err(error) = send_now(&sockets.udp, &bytes, flow.remote) {
+                // A lost datagram: the transaction's timers repeat it.
+                tracing::debug!(to = %flow.remote, %error, "a SIP datagram was not sent");
+            }
         }
     }
 
