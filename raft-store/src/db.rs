@@ -177,6 +177,15 @@ impl Db {
         }
     }
 
+    /// Ends the wait of whoever writes. A writer who is ahead of the flushes waits inside RocksDB, and if a
+    /// full disk keeps it from flushing, it waits until there is space: for ever, and deaf to our
+    /// own stop. For a store that has stopped: no flush begins after this.
+    pub(crate) fn release_writers(&self) {
+        if let Some(db) = self.slot.read_recursive().as_ref() {
+            db.cancel_all_background_work(false);
+        }
+    }
+
     /// Closes the database, after everybody who works on it is done.
     pub(crate) fn close(&self) {
         if let Some(db) = self.slot.write().take() {

@@ -357,6 +357,7 @@ fn start_threads(
         .spawn(move || {
             if let Err(fatal) = marker.run(mark_interval, || check_background(&db, &warnings)) {
                 halt.stop(fatal);
+                db.release_writers();
             }
         })
         .map_err(spawn_error)?;

@@ -4,6 +4,7 @@
 mod calls;
 mod disks;
 mod doors;
+mod laboratory;
 mod losses;
 mod sipp;
 mod support;

@@ -1,0 +1,97 @@
+//! The laboratory's own promise: whatever happens to it, nothing stays on the machine.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tandem_chaos::check::leftovers::{Listing, Scope, Thing};
+
+use crate::support::programs;
+
+/// A run with everything that could stay behind: processes, cities in namespaces, mounted disks
+/// and their loop devices. It would last ten minutes, and needs root.
+const ENDLESS: &str = r#"
+name = "endless"
+title = "A disk is slow for ten minutes"
+breaks = "nothing much"
+promises = "nothing"
+faults = []
+[center]
+network = "wan"
+callers = 6
+[[step]]
+at_ms = 500
+target = "all"
+fault = { kind = "disk_slow", write_ms = 1, sync_ms = 1 }
+lasts_ms = 600000
+"#;
+/// How long the run may take to be in its middle, and the kernel to take it away: bounds a hang.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Ends the run also when the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn running(listing: &[Thing], program: &str) -> usize {
+    let named =
+        |thing: &&Thing| matches!(thing, Thing::Process { command, .. } if command == program);
+    listing.iter().filter(named).count()
+}
+
+// Goal: a laboratory that is killed (SIGKILL) in the middle of a run leaves no process, namespace,
+// mount, loop device or control group behind, and no file beside its run's folder.
+#[test]
+fn a_killed_run_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().display().to_string();
+    let marks = vec![base.clone(), "tandem-lab-".to_owned()];
+    let scope = Scope { marks, ..Scope::default() };
+    let before = Listing::take(&scope);
+    let file = dir.path().join("endless.toml");
+    fs::write(&file, ENDLESS).unwrap();
+    let mut run = Command::new(programs().join("tandem-chaos"));
+    run.arg("run").arg(&file).arg("--dir").arg(dir.path());
+    let mut run = Killed(run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+
+    let began = Instant::now();
+    let seen = loop {
+        let seen = Listing::take(&scope).left_since(&before);
+        let devices = seen.iter().any(|thing| matches!(thing, Thing::LoopDevice { .. }));
+        if running(&seen, "tandem") >= 3 && running(&seen, "tandem-relay") >= 3 && devices {
+            break seen;
+        }
+        let ended = run.0.try_wait().unwrap();
+        assert!(ended.is_none(), "the run ended before its middle; it needs root: {seen:?}");
+        assert!(began.elapsed() < PATIENCE, "the run does not come to its middle: {seen:?}");
+        std::thread::sleep(LOOK_EVERY);
+    };
+    assert!(seen.iter().any(|thing| matches!(thing, Thing::Namespace(_))), "{seen:?}");
+
+    run.0.kill().unwrap();
+    run.0.wait().unwrap();
+    let killed = Instant::now();
+    loop {
+        let left = Listing::take(&scope).left_since(&before);
+        if left.is_empty() {
+            break;
+        }
+        assert!(killed.elapsed() < PATIENCE, "left behind: {left:?}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let beside: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "endless" && name != "endless.toml")
+        .collect();
+    assert!(beside.is_empty(), "{beside:?}");
+}
