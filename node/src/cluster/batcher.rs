@@ -10,13 +10,13 @@ use openraft::{
     raft::{ClientWriteResult, responder::ProgressResponder},
 };
 use tandem_cluster::{
-    command::{Batch, Envelope, Room},
-    ids::{GroupId, NodeId},
+    command::{Batch, Command, Envelope, Evidence, Room},
+    ids::{Epoch, GroupId, NodeId},
 };
 use tandem_raft_store::{EntryData, StateMachine, StoreHandle, TypeConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{clock::Clock, machine::Replica};
+use super::{clock::Clock, leader::Heard, machine::Replica};
 
 /// Entries of commands in flight at a time.
 const ENTRIES_IN_FLIGHT: usize = 8;
@@ -60,9 +60,9 @@ pub struct Batcher {
 impl Batcher {
     /// Starts the task that makes entries; it ends with the last handle.
     #[must_use]
-    pub fn start(raft: Raft, clock: Arc<Clock>, store: StoreHandle<Replica>) -> Self {
+    pub fn start(raft: Raft, clock: Arc<Clock>, store: StoreHandle<Replica>, heard: Heard) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Door { raft, clock, store }.run(waiting));
+        tokio::spawn(Door { raft, clock, store, heard }.run(waiting));
         Self { queue }
     }
 
@@ -88,6 +88,7 @@ struct Door {
     raft: Raft,
     clock: Arc<Clock>,
     store: StoreHandle<Replica>,
+    heard: Heard,
 }
 
 impl Door {
@@ -117,12 +118,16 @@ impl Door {
         let (envelopes, replies): (Vec<_>, Vec<_>) =
             groups.into_iter().map(|group| (group.envelopes, group.reply)).unzip();
         let counts: Vec<usize> = envelopes.iter().map(Vec::len).collect();
+        let mut envelopes: Vec<Envelope> = envelopes.into_iter().flatten().collect();
+        envelopes.iter_mut().for_each(|envelope| {
+            withdraw(&mut envelope.command, |node, epoch| self.heard.gave_up(node, epoch));
+        });
         let batch = Batch {
             // The version in force, not ours: an older follower must not stop over our entries.
             machine_version: self.store.read(|replica, _| replica.0.header().machine_version),
             group: GroupId(0),
             time: self.clock.now(),
-            envelopes: envelopes.into_iter().flatten().collect(),
+            envelopes,
         };
         let data = match batch.encode().map(EntryData::new) {
             Ok(Ok(data)) => data,
@@ -145,6 +150,18 @@ impl Door {
             answer(replies, result, &counts);
             drop(permit);
         });
+    }
+}
+
+/// Takes the effect from a verdict that a lease ran out, unless this leader gave it: a predecessor's may
+/// come late, and the lease may run again by then. Its number is used up by a life that never was, or
+/// it would be tried again and again.
+fn withdraw(command: &mut Command, gave_up: impl Fn(NodeId, Epoch) -> bool) {
+    if let Command::NodeLost { node, epoch, evidence: Evidence::LeaseExpired } = command
+        && !gave_up(*node, *epoch)
+    {
+        tracing::info!(%node, %epoch, "an earlier leader's verdict on a lease is withdrawn");
+        *epoch = Epoch(0);
     }
 }
 
@@ -204,5 +221,29 @@ fn answer(
 fn refuse(groups: Vec<Waiting>, error: NotCommitted) {
     for group in groups {
         group.reply.send(Err(error)).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: only a verdict on a lease that this leader did not give is withdrawn.
+    #[test]
+    fn whose_verdict_counts() {
+        let lost = |epoch, evidence| Command::NodeLost { node: NodeId(2), epoch, evidence };
+        for (evidence, gave_up, counts) in [
+            (Evidence::LeaseExpired, true, true),
+            (Evidence::LeaseExpired, false, false),
+            (Evidence::Witness, false, true),
+        ] {
+            let mut command = lost(Epoch(4), evidence);
+            withdraw(&mut command, |node, epoch| {
+                assert_eq!((node, epoch), (NodeId(2), Epoch(4)));
+                gave_up
+            });
+            let epoch = if counts { Epoch(4) } else { Epoch(0) };
+            assert_eq!(command, lost(epoch, evidence), "{evidence:?} {gave_up}");
+        }
     }
 }

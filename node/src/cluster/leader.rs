@@ -21,40 +21,98 @@ const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
 /// After an election, answers that are on their way get this long before deadlines are enforced.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// When each node's life was last heard, while this node leads.
+/// When each node's life was last heard, and which lives were given up, while this node leads.
+///
+/// A life that was given up gets no lease from this leader any more: the entry that ends it is on its
+/// way. And a verdict that a lease ran out counts only under the leader who gave it: the next one may
+/// have renewed that lease. Both were found by the simulation (`crates/sim/src/world/group.rs`).
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<BTreeMap<NodeId, (Epoch, Instant)>>>);
+pub struct Heard(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    lives: BTreeMap<NodeId, (Epoch, Instant)>,
+    given_up: BTreeMap<NodeId, Epoch>,
+}
+
+/// Whether a lease may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// It begins now.
+    Given,
+    /// This leader has given the life up.
+    GivenUp,
+}
 
 impl Heard {
-    /// A lease request of this life was granted just now.
-    pub fn now(&self, node: NodeId, epoch: Epoch) {
-        self.at(node, epoch, Instant::now());
+    /// A life asks for its lease, and this node leads.
+    pub fn renew(&self, node: NodeId, epoch: Epoch) -> Lease {
+        self.renew_at(node, epoch, Instant::now())
     }
 
-    fn at(&self, node: NodeId, epoch: Epoch, now: Instant) {
-        let mut heard = self.0.lock();
-        let last = heard.entry(node).or_insert((epoch, now));
+    fn renew_at(&self, node: NodeId, epoch: Epoch, now: Instant) -> Lease {
+        let mut known = self.0.lock();
+        if known.gave_up(node, epoch) {
+            return Lease::GivenUp;
+        }
+        known.hear(node, epoch, now);
+        Lease::Given
+    }
+
+    /// True when this leader has given up that life, or a later one.
+    #[must_use]
+    pub fn gave_up(&self, node: NodeId, epoch: Epoch) -> bool {
+        self.0.lock().gave_up(node, epoch)
+    }
+
+    /// Gives a life up that was silent for longer than `limit`; returns for how long. One that was never
+    /// heard begins its first lease now: its registration was committed a moment ago, or this node
+    /// leads since a moment ago and the old leader may have granted a lease until then.
+    fn give_up(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        limit: Duration,
+        now: Instant,
+    ) -> Option<Duration> {
+        let mut known = self.0.lock();
+        let at = match known.lives.get(&node) {
+            Some((of, at)) if *of >= epoch => *at,
+            _ => {
+                known.hear(node, epoch, now);
+                now
+            }
+        };
+        let silence = now.saturating_duration_since(at);
+        if silence <= limit {
+            return None;
+        }
+        let given_up = known.given_up.entry(node).or_insert(epoch);
+        *given_up = epoch.max(*given_up);
+        Some(silence)
+    }
+
+    /// Everybody is heard anew. Who was given up stays so: what ends that life may be on its way still.
+    fn forget_silence(&self) {
+        self.0.lock().lives.clear();
+    }
+
+    /// Another leadership.
+    fn forget(&self) {
+        *self.0.lock() = Known::default();
+    }
+}
+
+impl Known {
+    fn hear(&mut self, node: NodeId, epoch: Epoch, now: Instant) {
+        let last = self.lives.entry(node).or_insert((epoch, now));
         if (last.0, last.1) < (epoch, now) {
             *last = (epoch, now);
         }
     }
 
-    /// How long a life has been silent. One that was never heard begins its first lease now: its
-    /// registration was committed a moment ago, or this node leads since a moment ago and the old
-    /// leader may have granted a lease until then.
-    fn silence(&self, node: NodeId, epoch: Epoch, now: Instant) -> Duration {
-        let known = self.0.lock().get(&node).copied();
-        match known {
-            Some((of, at)) if of >= epoch => now.saturating_duration_since(at),
-            _ => {
-                self.at(node, epoch, now);
-                Duration::ZERO
-            }
-        }
-    }
-
-    fn forget(&self) {
-        self.0.lock().clear();
+    fn gave_up(&self, node: NodeId, epoch: Epoch) -> bool {
+        self.given_up.get(&node).is_some_and(|given_up| *given_up >= epoch)
     }
 }
 
@@ -75,7 +133,11 @@ pub async fn run(core: Arc<Core>) {
         let slept = now - last_look > Duration::from_millis(core.config.lease_ms) / 2;
         last_look = now;
         if leading_since.is_none() || slept {
-            core.heard.forget();
+            if leading_since.is_none() {
+                core.heard.forget();
+            } else {
+                core.heard.forget_silence();
+            }
             leading_since = Some(now);
             continue;
         }
@@ -94,10 +156,10 @@ async fn declare_losses(core: &Arc<Core>, now: Instant) {
         replica.0.nodes().iter().filter(|n| n.is_up()).map(|n| (n.id, n.epoch)).collect()
     });
     for (node, epoch) in up {
-        let silence = core.heard.silence(node, epoch, now);
-        if node == core.member.node || silence <= limit {
+        if node == core.member.node {
             continue;
         }
+        let Some(silence) = core.heard.give_up(node, epoch, limit, now) else { continue };
         tracing::warn!(%node, %epoch, silent_ms = silence.as_millis(), "a node is lost");
         let evidence = Evidence::LeaseExpired;
         propose(core, Command::NodeLost { node, epoch, evidence }).await;
@@ -130,21 +192,43 @@ async fn propose(core: &Arc<Core>, command: Command) {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_millis(1_000);
+
     // Goal: a life that begins late in a leadership has its whole first lease before it counts as
     // silent; a late word of an earlier life changes nothing.
     #[test]
     fn a_new_life_has_its_first_lease() {
         let (heard, start) = (Heard::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let (node, silent) = (NodeId(2), Duration::from_millis);
-        assert_eq!(heard.silence(node, Epoch(4), at(100_000)), silent(0));
-        assert_eq!(heard.silence(node, Epoch(4), at(100_700)), silent(700));
-        heard.at(node, Epoch(4), at(100_800));
-        assert_eq!(heard.silence(node, Epoch(4), at(101_000)), silent(200));
-        assert_eq!(heard.silence(node, Epoch(5), at(110_000)), silent(0), "a new life");
-        heard.at(node, Epoch(4), at(110_500));
-        assert_eq!(heard.silence(node, Epoch(5), at(111_000)), silent(1_000));
+        let node = NodeId(2);
+        let lost = |epoch, ms| heard.give_up(node, Epoch(epoch), LIMIT, at(ms)).is_some();
+        assert!(!lost(4, 100_000), "its first lease begins");
+        assert!(!lost(4, 101_000));
+        assert_eq!(heard.renew_at(node, Epoch(4), at(101_000)), Lease::Given);
+        assert!(!lost(4, 102_000));
+        assert!(!lost(5, 110_000), "a new life");
+        assert_eq!(heard.renew_at(node, Epoch(4), at(110_500)), Lease::Given);
+        assert!(lost(5, 111_001), "what an earlier life says does not count");
         heard.forget();
-        assert_eq!(heard.silence(node, Epoch(5), at(112_000)), silent(0), "a new leadership");
+        assert!(!lost(5, 112_000), "a new leadership");
+    }
+
+    // Goal: who was given up gets no lease from this leader, also after it slept; the next life and
+    // the next leadership begin anew.
+    #[test]
+    fn who_was_given_up_gets_no_lease() {
+        let (heard, start) = (Heard::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        let node = NodeId(2);
+        assert_eq!(heard.renew_at(node, Epoch(4), start), Lease::Given);
+        assert!(!heard.gave_up(node, Epoch(4)));
+        assert_eq!(heard.give_up(node, Epoch(4), LIMIT, at(1_001)), Some(at(1_001) - start));
+        heard.forget_silence();
+        assert!(heard.gave_up(node, Epoch(4)) && heard.gave_up(node, Epoch(3)));
+        assert_eq!(heard.renew_at(node, Epoch(4), at(1_002)), Lease::GivenUp);
+        assert_eq!(heard.renew_at(node, Epoch(5), at(1_003)), Lease::Given);
+        assert!(!heard.gave_up(node, Epoch(5)));
+        heard.forget();
+        assert_eq!(heard.renew_at(node, Epoch(4), at(1_004)), Lease::Given);
     }
 }

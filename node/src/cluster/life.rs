@@ -13,7 +13,7 @@ use tandem_cluster::{
 use tandem_proto::cluster::v1::LeaseRequest;
 use tokio::sync::watch;
 
-use super::{awake::Moment, core::Core};
+use super::{awake::Moment, core::Core, leader::Lease};
 use crate::{config::Config, exit::Exit};
 
 /// Leg ids that a life begins with.
@@ -237,10 +237,10 @@ async fn grant(core: &Core, node: NodeId, epoch: Epoch) -> Renewal {
     });
     match current {
         None => Renewal::Unanswered,
-        Some(Some((of, true))) if of == epoch => {
-            core.heard.now(node, epoch);
-            Renewal::Granted
-        }
+        Some(Some((of, true))) if of == epoch => match core.heard.renew(node, epoch) {
+            Lease::Given => Renewal::Granted,
+            Lease::GivenUp => Renewal::Unanswered,
+        },
         Some(Some((of, _))) if of < epoch => Renewal::Unanswered,
         Some(_) => Renewal::Refused,
     }

@@ -344,7 +344,9 @@ impl Membership {
                 .map_err(|error| Exit::Storage(format!("Raft cannot start: {error}")))?;
         let clock = Arc::new(Clock::default());
         clock.applied(opened.handle.read(|replica, _| replica.0.now()));
-        let batcher = Batcher::start(raft.clone(), Arc::clone(&clock), opened.handle.clone());
+        let heard = Heard::default();
+        let store = opened.handle.clone();
+        let batcher = Batcher::start(raft.clone(), Arc::clone(&clock), store, heard.clone());
         let proposer = Proposer::start(member, raft.clone(), batcher.clone(), self.peers.clone());
         Ok(Arc::new(Core {
             member,
@@ -358,7 +360,7 @@ impl Membership {
             batcher,
             proposer,
             lease: LeaseWatch::default(),
-            heard: Heard::default(),
+            heard,
             leader_heard: parking_lot::Mutex::new(std::time::Instant::now()),
         }))
     }
