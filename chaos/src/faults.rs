@@ -4,13 +4,17 @@
 //! one on a [`LocalCluster`]; the moments are on the phones' clock, so that a fault and what people
 //! heard stand on one time line.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tandem_phone::{RunTime, World};
+use tokio::time;
 
 use crate::cluster::LocalCluster;
+
+/// A node that does not answer a reading of its own within this time is passed over.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is done to a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -240,7 +244,8 @@ async fn shows(cluster: &LocalCluster, fault: &Fault) -> Result<bool> {
 async fn leader_now(cluster: &LocalCluster) -> Option<usize> {
     for index in cluster.running() {
         let Ok(api) = cluster.api(index) else { continue };
-        if let Ok(status) = api.status_local().await {
+        // A frozen one runs and says nothing.
+        if let Ok(Ok(status)) = time::timeout(ANSWERS_WITHIN, api.status_local()).await {
             let leader = status.as_of.unwrap_or_default().leader;
             return cluster.index_of(leader);
         }

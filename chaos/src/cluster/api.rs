@@ -16,6 +16,7 @@ use crate::rpc::{
 
 /// Role name of nodes in certificates.
 const NODE: &str = "node.tandem.internal";
+/// More than any step of the cluster takes by itself; whoever can ask another node waits less.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A client; connects when first used.
@@ -61,7 +62,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn init(&self) -> Result<()> {
-        done(ClusterClient::new(self.channel.clone()).init(api::InitRequest {}).await).map(|_| ())
+        done(ClusterClient::new(self.channel.clone()).init(api::InitRequest {})).await.map(|_| ())
     }
 
     /// Lets the node at this cluster address join.
@@ -70,7 +71,7 @@ impl Api {
     /// What the node says.
     pub async fn join(&self, address: &str) -> Result<()> {
         let request = api::JoinRequest { address: address.to_owned() };
-        done(ClusterClient::new(self.channel.clone()).join(request).await).map(|_| ())
+        done(ClusterClient::new(self.channel.clone()).join(request)).await.map(|_| ())
     }
 
     /// The cluster's status, linearizable.
@@ -91,7 +92,7 @@ impl Api {
 
     async fn status_as(&self, consistency: i32) -> Result<api::StatusReply> {
         let request = api::StatusRequest { consistency };
-        done(ClusterClient::new(self.channel.clone()).status(request).await)
+        done(ClusterClient::new(self.channel.clone()).status(request)).await
     }
 
     /// Hands leadership to a node.
@@ -100,7 +101,7 @@ impl Api {
     /// What the node says.
     pub async fn transfer_leader(&self, to: u64) -> Result<()> {
         let request = api::TransferLeaderRequest { to };
-        done(ClusterClient::new(self.channel.clone()).transfer_leader(request).await).map(|_| ())
+        done(ClusterClient::new(self.channel.clone()).transfer_leader(request)).await.map(|_| ())
     }
 
     /// Removes a node that is lost or stopped.
@@ -109,7 +110,7 @@ impl Api {
     /// What the node says.
     pub async fn remove_node(&self, node: u64) -> Result<()> {
         let request = api::RemoveNodeRequest { node };
-        done(ClusterClient::new(self.channel.clone()).remove(request).await).map(|_| ())
+        done(ClusterClient::new(self.channel.clone()).remove(request)).await.map(|_| ())
     }
 
     /// The sites, as this node knows them.
@@ -118,7 +119,7 @@ impl Api {
     /// What the node says.
     pub async fn sites(&self) -> Result<Vec<api::Site>> {
         let request = api::ListSitesRequest { consistency: LOCAL };
-        Ok(done(SitesClient::new(self.channel.clone()).list(request).await)?.sites)
+        Ok(done(SitesClient::new(self.channel.clone()).list(request)).await?.sites)
     }
 
     /// Opens, drains or closes a site; returns how many waiting contacts moved.
@@ -131,7 +132,7 @@ impl Api {
             state: state.to_owned(),
             idempotency_key: String::new(),
         };
-        Ok(done(SitesClient::new(self.channel.clone()).set_state(request).await)?.moved)
+        Ok(done(SitesClient::new(self.channel.clone()).set_state(request)).await?.moved)
     }
 
     /// Creates or changes a queue.
@@ -140,7 +141,7 @@ impl Api {
     /// What the node says.
     pub async fn put_queue(&self, queue: api::Queue) -> Result<()> {
         let request = api::PutQueueRequest { queue: Some(queue), idempotency_key: String::new() };
-        done(QueuesClient::new(self.channel.clone()).put(request).await).map(|_| ())
+        done(QueuesClient::new(self.channel.clone()).put(request)).await.map(|_| ())
     }
 
     /// Lets a number lead to a queue.
@@ -150,7 +151,7 @@ impl Api {
     pub async fn put_number(&self, number: api::Number) -> Result<()> {
         let request =
             api::PutNumberRequest { number: Some(number), idempotency_key: String::new() };
-        done(QueuesClient::new(self.channel.clone()).put_number(request).await).map(|_| ())
+        done(QueuesClient::new(self.channel.clone()).put_number(request)).await.map(|_| ())
     }
 
     /// The queues, as this node knows them.
@@ -159,7 +160,7 @@ impl Api {
     /// What the node says.
     pub async fn queues(&self) -> Result<Vec<api::QueueStatus>> {
         let request = api::ListQueuesRequest { consistency: LOCAL };
-        Ok(done(QueuesClient::new(self.channel.clone()).list(request).await)?.queues)
+        Ok(done(QueuesClient::new(self.channel.clone()).list(request)).await?.queues)
     }
 
     /// Creates or changes an agent.
@@ -167,7 +168,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn put_agent(&self, request: api::PutAgentRequest) -> Result<()> {
-        done(AgentsClient::new(self.channel.clone()).put(request).await).map(|_| ())
+        done(AgentsClient::new(self.channel.clone()).put(request)).await.map(|_| ())
     }
 
     /// Logs an agent in, ready.
@@ -181,7 +182,7 @@ impl Api {
             reason: String::new(),
             idempotency_key: String::new(),
         };
-        done(AgentsClient::new(self.channel.clone()).log_in(request).await).map(|_| ())
+        done(AgentsClient::new(self.channel.clone()).log_in(request)).await.map(|_| ())
     }
 
     /// Makes an agent ready.
@@ -191,7 +192,7 @@ impl Api {
     pub async fn set_ready(&self, agent: &str) -> Result<()> {
         let request =
             api::SetReadyRequest { name: agent.to_owned(), idempotency_key: String::new() };
-        done(AgentsClient::new(self.channel.clone()).set_ready(request).await).map(|_| ())
+        done(AgentsClient::new(self.channel.clone()).set_ready(request)).await.map(|_| ())
     }
 
     /// The agents, as this node knows them.
@@ -200,7 +201,7 @@ impl Api {
     /// What the node says.
     pub async fn agents(&self) -> Result<Vec<api::Agent>> {
         let request = api::ListAgentsRequest { consistency: LOCAL, name: String::new() };
-        Ok(done(AgentsClient::new(self.channel.clone()).list(request).await)?.agents)
+        Ok(done(AgentsClient::new(self.channel.clone()).list(request)).await?.agents)
     }
 
     /// Live contacts in the order of their queue, as this node knows them.
@@ -210,7 +211,7 @@ impl Api {
     pub async fn contacts(&self) -> Result<Vec<api::Contact>> {
         let request =
             api::ListContactsRequest { consistency: LOCAL, queue: String::new(), limit: 10_000 };
-        Ok(done(ContactsClient::new(self.channel.clone()).list(request).await)?.contacts)
+        Ok(done(ContactsClient::new(self.channel.clone()).list(request)).await?.contacts)
     }
 
     /// One contact, live or ended.
@@ -219,10 +220,15 @@ impl Api {
     /// What the node says.
     pub async fn contact(&self, id: &str) -> Result<api::Contact> {
         let request = api::ShowContactRequest { consistency: LINEARIZABLE, id: id.to_owned() };
-        done(ContactsClient::new(self.channel.clone()).show(request).await)
+        done(ContactsClient::new(self.channel.clone()).show(request)).await
     }
 }
 
-fn done<T>(reply: Result<Response<T>, Status>) -> Result<T> {
+/// The reply, within the time. The channel's own limits begin when it is connected, and a frozen node's
+/// kernel takes connections in whose TLS never begins.
+async fn done<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    let reply = tokio::time::timeout(WITHIN, call)
+        .await
+        .with_context(|| format!("the node did not answer within {WITHIN:?}"))?;
     Ok(reply.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner())
 }

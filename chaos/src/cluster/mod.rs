@@ -37,6 +37,8 @@ pub const SIP_PORT: u16 = 5060;
 /// How long a cluster may take to be founded or to settle.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A node that gives no linearizable reading within this time is passed over.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 
 /// One site of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,7 +310,9 @@ impl LocalCluster {
         let mut leader = 0;
         self.until("there is a leader", async || {
             for index in self.running() {
-                if let Ok(status) = self.api(index)?.status().await {
+                // A frozen one runs and says nothing.
+                let api = self.api(index)?;
+                if let Ok(Ok(status)) = tokio::time::timeout(ANSWERS_WITHIN, api.status()).await {
                     leader = status.as_of.unwrap_or_default().leader;
                     return Ok(leader != 0);
                 }

@@ -54,7 +54,7 @@ fn running(listing: &[Thing], program: &str) -> usize {
 fn a_killed_run_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().display().to_string();
-    let marks = vec![base.clone(), "tandem-lab-".to_owned()];
+    let marks = vec![base, "tandem-lab-".to_owned()];
     let scope = Scope { marks, ..Scope::default() };
     let before = Listing::take(&scope);
     let file = dir.path().join("endless.toml");
