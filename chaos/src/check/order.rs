@@ -110,7 +110,8 @@ fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime) -> Cause {
     let is_running = lost.any(|fault| {
         caller.owner(fault.made_us) == Some(fault.sip)
             && taken_over_us(&caller.report, fault.sip, fault.made_us)
-                .is_none_or(|taken| taken > at)
+                // The phone's word reaches the log, and the log the node that offers, a moment later.
+                .is_none_or(|taken| taken.plus_ms(AT_ONCE_MS) > at)
     });
     if is_running { Cause::TakeoverRunning } else { Cause::Order }
 }
@@ -176,7 +177,11 @@ mod tests {
     // Goal: a caller whose leg is being taken over is counted apart, until another node has it.
     #[test]
     fn takeover_is_counted_apart() {
-        for (taken_ms, cause) in [(2_900, Cause::Order), (3_100, Cause::TakeoverRunning)] {
+        for (taken_ms, cause) in [
+            (3_000 - AT_ONCE_MS, Cause::Order),
+            (3_001 - AT_ONCE_MS, Cause::TakeoverRunning),
+            (3_100, Cause::TakeoverRunning),
+        ] {
             let mut run = two(2_000, (3_600, 4_000), (3_000, 3_500));
             run.fault(FaultKind::KillNode, 0, 2_500);
             run.reinvite_caller(0, 1, taken_ms);

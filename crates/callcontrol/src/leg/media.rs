@@ -191,13 +191,13 @@ impl Core {
         let to = self.settings.relay.clone();
         let from = std::mem::replace(&mut leg.media.relay, to.clone());
         self.note(Note::MediaMoved { leg: leg.id, from: from.id.clone(), to: to.id });
-        // It may be out of reach for us alone, and still send.
+        // It may be out of reach for us alone, and still send: for a receiver who hears both, one stream
+        // from two relays would go back and forth. Ours begins another one.
         self.remove_session(from, leg.id, leg.epoch);
         leg.media.local = None;
         leg.media.failures = 0;
         leg.media.told = None;
-        let logged = leg.logged_stream();
-        leg.media.hand_stream_over(now, leg.epoch, logged, &mut self.prng);
+        leg.media.begin_stream(now, leg.epoch, &mut self.prng);
     }
 
     /// A relay has lost the session: it is made again on its old port, going on with its stream.

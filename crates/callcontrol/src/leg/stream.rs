@@ -1,9 +1,10 @@
 //! The stream that relays send to a leg's peer, across relays (invariant M1).
 //!
-//! A relay computes its sequence numbers from the stream's origin and from how many relay processes
+//! A relay computes its sequence numbers from the stream's origin and from how many of its processes
 //! were asked to send it before; each jumps ahead of all numbers that the one before can have used.
 //! The owner counts, and begins a new stream (another SSRC) where a receiver would take the jump for
-//! an error: after a longer silence, and when too many come in a row.
+//! an error: after a longer silence, and when too many come in a row. Another relay always begins one
+//! (`docs/adr/0010-a-moved-stream-begins-anew.md`).
 
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,12 @@ impl MediaSide {
         origin.takeovers += if ours { 1 } else { 2 };
         origin.taken_over = now.cluster;
         origin.told_by = epoch;
+    }
+
+    /// Begins another stream, whatever sent the one before.
+    pub(crate) fn begin_stream(&mut self, now: Now, epoch: LegEpoch, prng: &mut Prng) {
+        self.stream_is_silent(now);
+        self.origin = fresh_origin(now, epoch, prng);
     }
 
     /// Takes over a direction that offer and answer have settled.

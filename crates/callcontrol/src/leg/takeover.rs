@@ -120,7 +120,7 @@ impl Core {
                 media.relay = relay.clone();
                 media.local = Some(record.local.clone());
             }
-            None => media.hand_stream_over(now, epoch, Some(record.origin), &mut self.prng),
+            None => media.begin_stream(now, epoch, &mut self.prng),
         }
         media
     }

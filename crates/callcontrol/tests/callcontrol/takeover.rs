@@ -377,11 +377,17 @@ fn a_relay_dies_alone() {
 }
 
 // Goal: a relay of another node that does not answer is given up at the first try of a takeover: the
-// media moves to the relay of the leg's new owner, the peer is told, the other side follows.
+// media moves to the relay of the leg's new owner as another stream (the old relay may be out of reach
+// for the owner alone, and still send), the peer is told, the other side follows.
 #[test]
 fn node_and_relay_die_together() {
     for dies in [1, 2] {
         let mut world = talking(13);
+        let streams = |world: &World| -> Vec<_> {
+            let media = world.log.machine.legs().iter().filter_map(|leg| leg.media.clone());
+            media.map(|media| (media.relay, media.origin.ssrc)).collect()
+        };
+        let before = streams(&world);
         world.kill_relay(dies);
         world.crash_node(dies, true);
         // The loss is declared after 30 ms, a connection refused after 20 more.
@@ -389,6 +395,9 @@ fn node_and_relay_die_together() {
         world.run(5_000);
         assert_talks(&world);
         assert!(world.relays[usize::try_from(dies - 1).unwrap()].sessions.is_empty());
+        for (before, after) in before.iter().zip(streams(&world)) {
+            assert_eq!(before.0 != after.0, before.1 != after.1, "{before:?} {after:?}");
+        }
         world.ua("amy").hang_up();
         world.expect(5_000, "the call is over", |w| w.legs() == 0);
         all_over(&mut world);
