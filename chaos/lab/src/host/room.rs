@@ -65,7 +65,7 @@ pub enum RoomError {
 pub fn isolate_self() -> Result<(), RoomError> {
     match std::env::var(ROLE) {
         Err(_) => leave_with(wait_outside()?),
-        Ok(role) if role == INSIDE => Ok(()),
+        Ok(role) if role == INSIDE => unblock_signals(),
         Ok(role) => match role.strip_prefix(FIRST) {
             Some(outer) if getpid().as_raw_nonzero().get() == 1 => leave_with(be_first(outer)?),
             _ => Err(RoomError::WrongRole(role)),
@@ -140,7 +140,12 @@ fn be_first(outer: &str) -> Result<ExitStatus, RoomError> {
         .map_err(failed("bring loopback up"))?;
 
     let signals = block_signals()?;
-    let program = start_program(&signals).map_err(failed("start the program"))?;
+    // It inherits the blocked signals, and unblocks them itself. No thread of ours may have them unblocked,
+    // not even for a moment: the first process of a room is not killed by SIGTERM, it loses it.
+    let program = again(INSIDE)
+        .and_then(|mut program| program.spawn())
+        .map(|child| Pid::from_child(&child))
+        .map_err(failed("start the program"))?;
     loop {
         if let Some(status) = reap(program)? {
             return Ok(status);
@@ -150,19 +155,6 @@ fn be_first(outer: &str) -> Result<ExitStatus, RoomError> {
             pass_on(signal, program);
         }
     }
-}
-
-/// Starts the program proper on a thread with the signals unblocked, because a program inherits the
-/// mask of the thread that starts it.
-fn start_program(signals: &SigSet) -> io::Result<Pid> {
-    let start = || {
-        signals.thread_unblock()?;
-        Ok(Pid::from_child(&again(INSIDE)?.spawn()?))
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, start)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// Reaps whatever has ended; how the program ended, if it has.
@@ -194,13 +186,23 @@ fn again(role: &str) -> io::Result<Command> {
 /// Signals are waited for, not handled: blocked before any thread or child exists, so that none is
 /// missed.
 fn block_signals() -> Result<SigSet, RoomError> {
+    let signals = waited_for();
+    signals.thread_block().map_err(|errno| failed("block signals")(errno.into()))?;
+    Ok(signals)
+}
+
+/// The program proper has them as any program: what came meanwhile comes now.
+fn unblock_signals() -> Result<(), RoomError> {
+    waited_for().thread_unblock().map_err(|errno| failed("unblock signals")(errno.into()))
+}
+
+fn waited_for() -> SigSet {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     for signal in PASSED_ON {
         signals.add(signal);
     }
-    signals.thread_block().map_err(|errno| failed("block signals")(errno.into()))?;
-    Ok(signals)
+    signals
 }
 
 fn pass_on(signal: Signal, pid: Pid) {
