@@ -275,7 +275,7 @@ mod tests {
 
     fn judged(run: &Run) -> Vec<Loss> {
         let conversations = conversations(&run.evidence);
-        let inversions = order::inversions(&run.evidence, &conversations);
+        let inversions = order::inversions(&run.evidence, &conversations, order::AT_ONCE_MS);
         losses(&run.evidence, &conversations, &inversions, &[], &Allowances::default())
     }
 

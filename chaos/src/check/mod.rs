@@ -64,6 +64,9 @@ pub struct Allowances {
     pub relay_loss_gap_ms_max: u64,
     /// From the loss of a node to the last re-INVITE of a talking leg, milliseconds.
     pub takeover_ms_max: u64,
+    /// From a phone's answer to its taker until every node may know of it, milliseconds: the answer, the
+    /// taker's word to the leader, and the entry to the others, each a round trip at most.
+    pub confirmed_ms_max: u64,
     /// A phone may begin to ring for so long after the caller left: the news travels.
     pub ghost_start_ms_max: u64,
     /// A phone may go on ringing for so long after the caller left, milliseconds.
@@ -79,6 +82,7 @@ impl Default for Allowances {
             gap_ms_max: 200,
             relay_loss_gap_ms_max: 2_002,
             takeover_ms_max: 10_000,
+            confirmed_ms_max: order::AT_ONCE_MS,
             ghost_start_ms_max: 500,
             ghost_ring_ms_max: 5_000,
             ghost_silence_ms_max: 5_000,
@@ -92,7 +96,8 @@ impl Allowances {
     #[must_use]
     pub fn for_timing(timing: crate::cluster::Timing, round_trip_ms: u64) -> Self {
         let relay_loss_gap_ms_max = timing.lease_ms + 2 * round_trip_ms + 1_000;
-        Self { relay_loss_gap_ms_max, ..Self::default() }
+        let confirmed_ms_max = order::AT_ONCE_MS + 3 * round_trip_ms;
+        Self { relay_loss_gap_ms_max, confirmed_ms_max, ..Self::default() }
     }
 }
 
@@ -154,7 +159,7 @@ impl Judgement {
 #[must_use]
 pub fn judge(evidence: &Evidence, allowances: &Allowances) -> Judgement {
     let conversations = conversations(evidence);
-    let inversions = order::inversions(evidence, &conversations);
+    let inversions = order::inversions(evidence, &conversations, allowances.confirmed_ms_max);
     let gaps = audio::gaps(evidence, &conversations, allowances);
     let losses = losses::losses(evidence, &conversations, &inversions, &gaps, allowances);
     let again = exclusive::delivered_again(evidence, &conversations);

@@ -42,9 +42,14 @@ pub enum Cause {
 }
 
 /// All inversions. Callers who call again after their call broke are judged from their first call:
-/// `persons` calls of one person share the earliest promise (a reserved place).
+/// `persons` calls of one person share the earliest promise (a reserved place). `confirmed_ms`: how long
+/// after a phone's answer to a taker its caller may still count as being taken over.
 #[must_use]
-pub fn inversions(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Inversion> {
+pub fn inversions(
+    evidence: &Evidence,
+    conversations: &[Conversation],
+    confirmed_ms: u64,
+) -> Vec<Inversion> {
     let mut found = Vec::new();
     for conversation in conversations {
         let Some(later) = evidence.callers.get(conversation.caller) else { continue };
@@ -64,7 +69,7 @@ pub fn inversions(evidence: &Evidence, conversations: &[Conversation]) -> Vec<In
                     earlier: index,
                     later: conversation.caller,
                     at_us: conversation.from_us,
-                    cause: cause(evidence, earlier, offered_us),
+                    cause: cause(evidence, earlier, offered_us, confirmed_ms),
                 });
             }
         }
@@ -104,14 +109,14 @@ fn was_offered(
     })
 }
 
-fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime) -> Cause {
+fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64) -> Cause {
     let lost = evidence.faults.iter().filter(|fault| fault.kind.loses_node());
     let mut lost = lost.filter(|fault| fault.made_us <= at);
     let is_running = lost.any(|fault| {
         caller.owner(fault.made_us) == Some(fault.sip)
             && taken_over_us(&caller.report, fault.sip, fault.made_us)
                 // The phone's word reaches the log, and the log the node that offers, a moment later.
-                .is_none_or(|taken| taken.plus_ms(AT_ONCE_MS) > at)
+                .is_none_or(|taken| taken.plus_ms(confirmed_ms) > at)
     });
     if is_running { Cause::TakeoverRunning } else { Cause::Order }
 }
@@ -124,7 +129,10 @@ mod tests {
 
     fn causes(run: &Run) -> Vec<Cause> {
         let conversations = conversations(&run.evidence);
-        inversions(&run.evidence, &conversations).into_iter().map(|found| found.cause).collect()
+        inversions(&run.evidence, &conversations, AT_ONCE_MS)
+            .into_iter()
+            .map(|found| found.cause)
+            .collect()
     }
 
     /// Caller 0 has a place at 1.1 s, caller 1 calls at `second_ms`; both are served by one agent
@@ -193,7 +201,7 @@ mod tests {
     #[test]
     fn problems_name_the_callers() {
         let run = two(2_000, (3_600, 4_000), (3_000, 3_500));
-        let found = inversions(&run.evidence, &conversations(&run.evidence));
+        let found = inversions(&run.evidence, &conversations(&run.evidence), AT_ONCE_MS);
         let problems = problems(&run.evidence, &found);
         assert!(problems[0].to_string().contains("caller#1"), "{problems:?}");
     }
