@@ -97,7 +97,11 @@ impl Allowances {
     pub fn for_timing(timing: crate::cluster::Timing, round_trip_ms: u64) -> Self {
         let relay_loss_gap_ms_max = timing.lease_ms + 2 * round_trip_ms + 1_000;
         let confirmed_ms_max = order::AT_ONCE_MS + 3 * round_trip_ms;
-        Self { relay_loss_gap_ms_max, confirmed_ms_max, ..Self::default() }
+        // The first pause of a conversation: an entry says that it begins, and the other relay hears of it.
+        // Within a millisecond nothing is added.
+        let usual = Self::default();
+        let gap_ms_max = usual.gap_ms_max + 2 * round_trip_ms.saturating_sub(1);
+        Self { relay_loss_gap_ms_max, confirmed_ms_max, gap_ms_max, ..usual }
     }
 }
 

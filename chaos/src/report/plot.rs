@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// Width of every chart; the page scales it.
 const WIDTH: f64 = 960.0;
 /// Room for the labels of the y axis, and at the right.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 68.0;
 const RIGHT: f64 = 14.0;
 /// Room for the names of marks, and for the x axis.
 const TOP: f64 = 26.0;

@@ -227,7 +227,7 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
     let report = folder.file("report.html");
     if let (Some(evidence), Some(judgement)) = (&ran.evidence, &ran.verdict.judgement) {
         write("evidence.json", serde_json::to_string(evidence)?)?;
-        let about = format!("{} Promised: {}.", scenario.breaks, scenario.promises);
+        let about = format!("What is done: {}. Promised: {}.", scenario.breaks, scenario.promises);
         let page = report::html(&Run {
             judgement,
             evidence,
