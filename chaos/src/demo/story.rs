@@ -226,12 +226,7 @@ impl Story<'_> {
 
     /// Waits for a moment of the time table.
     async fn until(&mut self, at: Duration) -> Result<()> {
-        while Instant::now() < self.began + at {
-            self.crowd.check()?;
-            let left = (self.began + at).duration_since(Instant::now());
-            time::sleep(left.min(Duration::from_millis(200))).await;
-        }
-        Ok(())
+        self.crowd.until(self.began + at).await
     }
 
     fn phase(&self, step: Step, site: &str) {

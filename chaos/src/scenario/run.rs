@@ -144,12 +144,11 @@ async fn play(
         recorder,
         board,
         crowd,
-        began,
         notes: Vec::new(),
         violated: Vec::new(),
     };
     for step in &scenario.step {
-        stage.until(Duration::from_millis(step.at_ms)).await?;
+        stage.crowd.until(began + Duration::from_millis(step.at_ms)).await?;
         board.phase(&step.words(), "");
         let mut episode = Episode::planned(step, stage.world.now());
         let span = history.as_ref().map(|it| it.fault(&step.words())).transpose()?;
@@ -211,7 +210,6 @@ pub(super) struct Stage<'a> {
     recorder: Arc<Recorder>,
     board: &'a Arc<Board>,
     crowd: Crowd,
-    began: Instant,
     /// What a fault did.
     pub(super) notes: Vec<String>,
     /// What a fault showed that must not be.
@@ -417,15 +415,6 @@ impl Stage<'_> {
             time::sleep(LOOK_EVERY).await;
         }
         self.recorder.seen(index, fault.seen_us.unwrap_or_default());
-        Ok(())
-    }
-
-    async fn until(&mut self, at: Duration) -> Result<()> {
-        while Instant::now() < self.began + at {
-            self.crowd.check()?;
-            let left = (self.began + at).duration_since(Instant::now());
-            time::sleep(left.min(Duration::from_millis(200))).await;
-        }
         Ok(())
     }
 

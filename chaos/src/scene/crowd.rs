@@ -111,6 +111,19 @@ impl Crowd {
         Ok(())
     }
 
+    /// Waits for a moment.
+    ///
+    /// # Errors
+    /// As [`Crowd::check`].
+    pub(crate) async fn until(&mut self, moment: time::Instant) -> Result<()> {
+        while time::Instant::now() < moment {
+            self.check()?;
+            let left = moment.duration_since(time::Instant::now());
+            time::sleep(left.min(LOOK_EVERY)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until the last one is over or the time is up; returns how many are left.
     ///
     /// # Errors

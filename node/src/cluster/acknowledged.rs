@@ -4,7 +4,7 @@
 //! Such a disk (it lied about syncs and lost its power, or an old image of it was restored) has also
 //! forgotten votes: Raft's safety rests on neither happening (Ongaro's thesis, section 3.8), and
 //! the mark that `raft-store` keeps was set back with the rest. Only a peer's memory tells. What no
-//! peer remembers (the leader changed since) stays unseen: `docs/limits.md`.
+//! peer remembers (the leader changed since) stays unseen: `docs/operating/failures.md`.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -62,7 +62,7 @@ fn bury(left: &[Thing]) {
     }
 }
 
-// Goal: a laboratory that is killed (SIGKILL) in the middle of a run leaves no process, namespace,
+// Goal: a laboratory that is killed (SIGKILL) while all its nodes and relays run leaves no process, namespace,
 // mount, loop device or control group behind, and no file beside its run's folder.
 #[test]
 fn a_killed_run_leaves_nothing() {
