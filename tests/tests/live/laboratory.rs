@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,12 +12,11 @@ use tandem_chaos::check::leftovers::{Listing, Scope, Thing};
 
 use crate::support::programs;
 
-/// A run with what could stay behind: processes, and cities in namespaces. It would last ten minutes, and
-/// needs root. Disks are not in it: the process that serves them can wait for itself when it is
-/// killed, in the kernel, until somebody aborts its FUSE connection (`docs/limits.md`).
+/// A run with what could stay behind: processes, cities in namespaces, disks. It would last ten
+/// minutes, and needs root.
 const ENDLESS: &str = r#"
 name = "endless"
-title = "A city is far away for ten minutes"
+title = "A city is far away and its disk slow, for ten minutes"
 breaks = "nothing much"
 promises = "nothing"
 faults = []
@@ -27,6 +27,11 @@ callers = 6
 at_ms = 500
 target = "follower"
 fault = { kind = "impair", delay_ms = 5 }
+lasts_ms = 600000
+[[step]]
+at_ms = 500
+target = "follower"
+fault = { kind = "disk_slow", write_ms = 0, sync_ms = 5 }
 lasts_ms = 600000
 "#;
 /// How long the run may take to be in its middle, and the kernel to take it away: bounds a hang.
@@ -50,6 +55,14 @@ fn running(listing: &[Thing], program: &str) -> usize {
     listing.iter().filter(named).count()
 }
 
+/// Relays of two cities are linked when a conversation between them begins.
+fn audio_crosses_cities(dir: &Path) -> bool {
+    let Ok(cities) = fs::read_dir(dir.join("endless/run")) else { return false };
+    cities.filter_map(Result::ok).any(|city| {
+        fs::read_to_string(city.path().join("node.log")).is_ok_and(|log| log.contains("link up"))
+    })
+}
+
 /// Clusters of other tests make this process the parent of orphans (`adopt_orphans`): whom the killed
 /// laboratory leaves as dead is ours to bury. One who lives is not touched.
 fn bury(left: &[Thing]) {
@@ -62,7 +75,7 @@ fn bury(left: &[Thing]) {
     }
 }
 
-// Goal: a laboratory that is killed (SIGKILL) while all its nodes and relays run leaves no process, namespace,
+// Goal: a laboratory that is killed (SIGKILL) in the midst of its calls leaves no process, namespace,
 // mount, loop device or control group behind, and no file beside its run's folder.
 #[test]
 fn a_killed_run_leaves_nothing() {
@@ -80,7 +93,8 @@ fn a_killed_run_leaves_nothing() {
     let began = Instant::now();
     let seen = loop {
         let seen = Listing::take(&scope).left_since(&before);
-        if running(&seen, "tandem") >= 3 && running(&seen, "tandem-relay") >= 3 {
+        let runs = running(&seen, "tandem") >= 3 && running(&seen, "tandem-relay") >= 3;
+        if runs && audio_crosses_cities(dir.path()) {
             break seen;
         }
         let ended = run.0.try_wait().unwrap();
@@ -89,6 +103,7 @@ fn a_killed_run_leaves_nothing() {
         std::thread::sleep(LOOK_EVERY);
     };
     assert!(seen.iter().any(|thing| matches!(thing, Thing::Namespace(_))), "{seen:?}");
+    assert!(seen.iter().any(|thing| matches!(thing, Thing::LoopDevice { .. })), "{seen:?}");
 
     run.0.kill().unwrap();
     run.0.wait().unwrap();

@@ -7,6 +7,10 @@
 //! their descriptors keep them open until the last thread is gone, and a thread that waits for this
 //! very disk would wait for ever. So the serving threads have a table of descriptors of their own,
 //! and `/dev/fuse` is open in no other: a killed process closes it though other threads wait.
+//!
+//! For the same reason they have mounts of their own, none but an empty one. The last to leave a
+//! namespace takes its file systems down, which syncs them; a serving thread would do that before
+//! it closes `/dev/fuse` and wait for itself.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,7 +26,9 @@ use fuser::{
     ReplyOpen, ReplyWrite, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags,
+};
 
 use super::error::DiskError;
 use super::faults::{Operation, Refusal};
@@ -138,6 +144,7 @@ fn serve_until_open(
 fn serve_apart(server: Server) -> Result<(BackgroundSession, OwnedFd), DiskError> {
     leave_descriptors().map_err(|errno| serve_error("unshare")(errno.into()))?;
     let (device, mount) = mount_nowhere().map_err(serve_error("mount"))?;
+    leave_mounts().map_err(serve_error("leave the mounts"))?;
     let mut config = Config::default();
     config.n_threads = Some(SERVER_THREADS);
     let session = Session::from_fd(server, device, SessionACL::Owner, config)
@@ -161,6 +168,23 @@ fn leave_descriptors() -> nix::Result<()> {
             Err(errno) => return Err(errno),
         }
     }
+    Ok(())
+}
+
+/// Gives this thread a mount namespace of its own that holds nothing but an empty file system: what
+/// is mounted elsewhere, now or later, does not live on in it. From now on this thread finds no
+/// file by its path.
+fn leave_mounts() -> std::io::Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)?;
+    // Any folder serves: nobody else sees this namespace.
+    rustix::mount::mount("tandem-lab", "/proc", "tmpfs", MountFlags::NOSUID, c"size=4k,mode=500")?;
+    rustix::process::chdir("/proc")?;
+    // The old root lies on the new one then, from where it is taken off (man 2 pivot_root).
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Pid;
 use tandem_lab::disk::command::{DiskCommand, run};
 use tandem_lab::disk::image::Crash;
 use tandem_lab::disk::{Answer, Client, Disk, DiskError, Order, Settings};
@@ -18,7 +19,11 @@ const HOLD: &str = "TANDEM_LAB_TEST_HOLD_A_DISK_IN";
 
 /// What that process does.
 const HOLDS: &str = "left_behind::hold_a_disk_when_told_to";
+const KEEPS: &str = "left_behind::keep_unsynced_disks_when_told_to";
 const WRITES: &str = "left_behind::write_to_ones_own_disk_when_told_to";
+
+/// How many disks the one that keeps several has.
+const DISKS: usize = 3;
 
 /// Far more than it takes; only a failure waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +57,26 @@ fn write_to_ones_own_disk_when_told_to() {
     }
 }
 
+/// The same with several disks that have much to sync, and the process waits for none of them.
+#[test]
+fn keep_unsynced_disks_when_told_to() {
+    let Some(folder) = std::env::var_os(HOLD) else { return };
+    let disks: Vec<Disk> = (0..DISKS)
+        .map(|number| {
+            let dir = Path::new(&folder).join(number.to_string());
+            std::fs::create_dir(&dir).unwrap();
+            let settings = Settings { bytes: 32 << 20, dir: dir.clone(), commit_interval_s: 300 };
+            let disk = Disk::start(settings).unwrap();
+            std::fs::write(dir.join("data"), vec![b'x'; 8 << 20]).unwrap();
+            disk
+        })
+        .collect();
+    println!("\nready: {}", disks.len());
+    loop {
+        std::thread::park();
+    }
+}
+
 struct Holder {
     child: Child,
     folder: tempfile::TempDir,
@@ -60,19 +85,44 @@ struct Holder {
 impl Holder {
     fn start(role: &str) -> Self {
         let mut holder = Self::start_without_waiting(role);
-        let mut lines = BufReader::new(holder.child.stdout.take().unwrap()).lines();
+        holder.wait_until_ready();
+        holder
+    }
+
+    fn wait_until_ready(&mut self) {
+        let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
         let ready = lines.any(|line| line.unwrap().contains("ready: "));
         assert!(ready, "the holder ended before its disk was ready");
         // Its further output goes nowhere, and must not hold it up.
         std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    fn only_child(&self) -> Pid {
+        let outer = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children"));
+        children.unwrap().trim().parse().ok().and_then(Pid::from_raw).unwrap()
+    }
+
+    /// In namespaces of processes and mounts that end with it.
+    fn start_alone() -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+        unshare.args(["sh", "-c", "\"$@\" & wait", "sh"]);
+        unshare.arg(std::env::current_exe().unwrap());
+        let mut holder = Self::start_by(unshare, KEEPS);
+        holder.wait_until_ready();
         holder
     }
 
     fn start_without_waiting(role: &str) -> Self {
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), role)
+    }
+
+    fn start_by(mut program: Command, role: &str) -> Self {
         require_root();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("mount")).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = program
             .args(["--exact", role, "--nocapture"])
             .env(HOLD, folder.path())
             .stdout(Stdio::piped())
@@ -116,6 +166,14 @@ impl Holder {
     }
 }
 
+fn wait_for_end(process: Pid) {
+    let since = Instant::now();
+    while rustix::process::test_kill_process(process).is_ok() {
+        assert!(since.elapsed() < PATIENCE, "{process:?} was killed and does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
         // Both fail when it has ended already, as it should have.
@@ -155,6 +213,19 @@ fn a_process_that_uses_its_own_disk_can_be_killed() {
         holder.child.kill().unwrap();
         holder.wait_for_no_traces();
         holder.child.wait().unwrap();
+    }
+}
+
+// Goal: the last process of a mount namespace can be killed, though the namespace ends with it and
+// the kernel syncs the disk then that the same process serves.
+#[test]
+fn a_process_that_is_alone_with_its_disks_can_be_killed() {
+    for _ in 0..4 {
+        let mut room = Holder::start_alone();
+        let first = room.only_child();
+        room.child.kill().unwrap();
+        room.child.wait().unwrap();
+        wait_for_end(first);
     }
 }
 
