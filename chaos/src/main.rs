@@ -30,6 +30,7 @@ enum Command {
     #[command(flatten)]
     Scenario(scenario::Command),
     Sim(sim::SimCommand),
+    Mutants(sim::Mutants),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +40,6 @@ fn main() -> ExitCode {
         Command::Judge { evidence } => demo::judge_again(&evidence),
         Command::Scenario(command) => scenario::main(command),
         Command::Sim(command) => command.run(),
+        Command::Mutants(command) => command.run(),
     }
 }

@@ -19,6 +19,8 @@ cargo xtask COMMAND
                           clusters; --only NAME runs one step, --list shows them
   chaos list              scenarios of the laboratory: what each breaks and promises
   chaos run NAME ...      runs them on a real cluster and ends with a verdict and a report
+  chaos sim ...           runs of the deterministic simulation; chaos sim --help
+  chaos mutants           plants bugs on purpose and says which judge of the simulation catches each
   setup [--yes]           install what building and testing need; also done by demo and test
   fix                     format, and apply the lints' own suggestions
   verify                  the quick part of test: format, lints, tests without live clusters
@@ -88,7 +90,10 @@ pub(crate) fn chaos(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
     if runs {
         run::cargo(&["build", "--package", "tandem-node", "--package", "tandem-media-relay"])?;
     }
-    run::cargo(&["build", "--package", "tandem-chaos"])?;
+    // Only the mutants need code with bugs in it.
+    let planted: &[&str] =
+        if rest.first() == Some(&"mutants") { &["--features", "planted"] } else { &[] };
+    run::cargo(&[&["build", "--package", "tandem-chaos"], planted].concat())?;
     run::step("chaos");
     run::exec(&run::target_dir()?.join("debug/tandem-chaos"), rest)
 }

@@ -65,6 +65,15 @@ const STEPS: &[Step] = &[
         speed: Speed::Quick,
     },
     Step {
+        name: "mutants",
+        what: "bugs planted on purpose, each of which the simulation must catch",
+        run: || {
+            let arguments = ["test", "--package", "tandem-sim", "--features", "planted"];
+            run::cargo(&[&arguments[..], &["--test", "runs", "--quiet", "planted::"]].concat())
+        },
+        speed: Speed::Quick,
+    },
+    Step {
         name: "house",
         what: "arrows between rooms, purity, licences, deployment files",
         run: || run::cargo(&["test", "--package", "tandem-tests", "--test", "house", "--quiet"]),

@@ -1,6 +1,7 @@
 //! `tandem-chaos sim`: runs of the deterministic simulation (`crates/sim`). What is here touches the
 //! world: arguments, clock, threads, files; everything that a run is stands in that crate.
 
+mod mutants;
 mod output;
 
 use std::{
@@ -19,6 +20,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use tandem_sim::plan::{Plan, Report, run, shrink};
 
+pub use mutants::Mutants;
 use output::Totals;
 
 /// Runs of a plan that `shrink` may take.
@@ -109,14 +111,7 @@ impl SimCommand {
     /// Runs it; the exit code says whether an invariant broke.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.carry_out() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(1),
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::from(2)
-            }
-        }
+        exit_code(self.carry_out())
     }
 
     /// Whether nothing broke.
@@ -139,6 +134,18 @@ impl SimCommand {
                 Ok(report.is_clean())
             }
             What::Shrink { plan, to } => shrink_plan(&plan, to.as_deref()),
+        }
+    }
+}
+
+/// Of a command that found nothing broken, or something, or could not look.
+fn exit_code(is_clean: anyhow::Result<bool>) -> ExitCode {
+    match is_clean {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! Where to look: [`world`] is what there is, and how it moves; [`raft`] what a log may do; [`judge`]
 //! what must hold behind every entry; [`plan`] what happens in a run, from a seed or a file, its
-//! liveness phase and its report.
+//! liveness phase and its report; `mutants`
+//! (feature `planted`) which judge catches a fault that is planted on purpose.
 
 // Its macro says where a fault may be planted.
 #[macro_use]
 extern crate tandem_routing;
 
 pub mod judge;
+#[cfg(feature = "planted")]
+pub mod mutants;
 pub mod plan;
 pub mod raft;
 pub mod world;

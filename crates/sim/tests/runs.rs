@@ -81,44 +81,27 @@ fn nothing_to_shrink() {
 
 #[cfg(feature = "planted")]
 mod planted {
-    use tandem_routing::planted::Planted;
-    use tandem_sim::plan::{Plan, Report, run::run_planted, shrink};
+    use tandem_sim::{
+        mutants::{Planted, RUNS_MAX, first_catch},
+        plan::{Plan, run::run_planted, shrink},
+    };
 
-    /// Runs within which a planted bug must show.
-    const RUNS_MAX: u64 = 100;
-
-    fn first_catch(planted: Planted) -> Option<(u64, Report)> {
-        (0..RUNS_MAX).find_map(|seed| {
-            let report = run_planted(&Plan::from_seed(seed), planted);
-            (!report.is_clean()).then_some((seed + 1, report))
-        })
-    }
-
-    // Goal: every planted bug is caught by some judge, soon; the table says by which.
+    // Goal: every planted bug is caught by some judge, soon. `tandem-chaos mutants` prints by which.
     #[test]
-    #[expect(clippy::disallowed_macros, reason = "the table is for who runs this with --nocapture")]
     fn every_planted_bug_is_caught() {
-        let mut missed = Vec::new();
-        for planted in Planted::ALL {
-            match first_catch(planted) {
-                Some((runs, report)) => {
-                    let what: String = report.violations[0].chars().take(100).collect();
-                    println!("{:<28} {runs:>3} runs  {what}", format!("{planted:?}"));
-                }
-                None => missed.push(planted),
-            }
-        }
+        let missed: Vec<_> =
+            Planted::ALL.iter().filter(|bug| first_catch(**bug, RUNS_MAX).is_none()).collect();
         assert!(missed.is_empty(), "not caught within {RUNS_MAX} runs: {missed:?}");
     }
 
     // Goal: a failing plan is cut down to less than a quarter, and still fails in the same way.
     #[test]
     fn a_failing_plan_is_cut_down() {
-        let (runs, report) = first_catch(Planted::RequeueLosesPlace).unwrap();
-        let plan = Plan::from_seed(runs - 1);
+        let caught = first_catch(Planted::RequeueLosesPlace, RUNS_MAX).unwrap();
+        let plan = Plan::from_seed(caught.runs - 1);
         let again = |plan: &Plan| run_planted(plan, Planted::RequeueLosesPlace);
         let (short, still) = shrink::shrink(&plan, 300, again);
-        assert_eq!(still.kind(), report.kind());
+        assert_eq!(still.kind(), caught.report.kind());
         assert!(short.steps.len() * 4 < plan.steps.len(), "{} steps", short.steps.len());
     }
 }
