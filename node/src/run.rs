@@ -9,6 +9,7 @@ use std::{
 
 use tandem_callcontrol::settings::{Network, Settings, Trunk};
 use tandem_cluster::{leg::Endpoint, node::RelayRecord, seal::ClusterKey};
+use tandem_media_relay::tls::TlsMaterial;
 use tandem_sip::{auth::Algorithm, dialog::session_timer::SessionTimerPolicy, identity::Trust};
 use tokio::{
     net::TcpListener,
@@ -24,7 +25,7 @@ use crate::{
         awake::Moment, life, member::Membership, network::MESSAGE_BYTES_MAX,
         peer_service::PeerService, peers::Peers, server::RaftService,
     },
-    config::{self, Config, DigestAlgorithm, SipConfig, TrunkIdentity},
+    config::{self, Config, DigestAlgorithm, SipConfig, StartRelay, TrunkIdentity},
     edge::{Driver, Sockets},
     exit::{Exit, port_error},
     keys, relay,
@@ -66,6 +67,12 @@ pub fn check(file: &Path) -> Result<(), Exit> {
     let tls = Tls::of_node(&config.tls, &config.node.name)
         .map_err(|error| Exit::Security(error.to_string()))?;
     server(&tls)?;
+    if config.node.start_relay == StartRelay::Node {
+        let security = |error: String| Exit::Security(error);
+        let relay = config.relay.relay_id().map_err(|error| security(error.to_string()))?;
+        TlsMaterial::load(&config.tls, &relay).map_err(|error| security(error.to_string()))?;
+    }
+    telemetry::filter(&config.log)?;
     let key = keys::read(&config.security.cluster_key)?;
     settings(&config, &key).map(|_| ())
 }

@@ -7,18 +7,29 @@ use crate::{
     exit::Exit,
 };
 
+/// Reads a filter: the settings' own, or `TANDEM_LOG`.
+///
+/// # Errors
+/// [`Exit::Config`] for one that cannot be read.
+pub fn filter(config: &LogConfig) -> Result<EnvFilter, Exit> {
+    let (from, text) = match std::env::var("TANDEM_LOG") {
+        Ok(text) => ("TANDEM_LOG", text),
+        Err(_) => ("[log] level", config.level.clone()),
+    };
+    EnvFilter::try_new(&text).map_err(|error| {
+        Exit::Config(format!(
+            "{from} {text:?} cannot be read ({error}); write for example \"info\" or \
+             \"info,tandem_node::edge=debug\""
+        ))
+    })
+}
+
 /// Starts the log as `[log]` says; `TANDEM_LOG` goes before its level.
 ///
 /// # Errors
 /// [`Exit::Config`] for a filter that cannot be read.
 pub fn start(config: &LogConfig) -> Result<(), Exit> {
-    let text = std::env::var("TANDEM_LOG").unwrap_or_else(|_| config.level.clone());
-    let filter = EnvFilter::try_new(&text).map_err(|error| {
-        Exit::Config(format!(
-            "[log] level {text:?} cannot be read ({error}); write for example \"info\" or \
-             \"info,tandem_node::edge=debug\""
-        ))
-    })?;
+    let filter = filter(config)?;
     // A log that cannot be written is no reason to disturb calls.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -307,7 +307,7 @@ pub enum Rejection {
     #[error("there is no agent {0}; `tandem agent list` shows them")]
     AgentMustExist(Name),
     /// No such number.
-    #[error("the number {0} leads to no queue; `tandem queue number` points it at one")]
+    #[error("the number {0} leads to no queue; `tandem queue numbers` shows those that do")]
     NumberMustExist(Name),
     /// No such contact, or it has ended.
     #[error("there is no live contact {0}: it has ended or never was")]

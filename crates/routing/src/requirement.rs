@@ -46,8 +46,9 @@ pub type BoundRequirement = Requirement<SkillId, SiteId>;
 pub enum RequirementError {
     /// The text does not follow the grammar.
     #[error(
-        "the requirement {text:?} cannot be read at {at:?}: expected {expected}; write for example \
-         'spanish>=5 and (billing or sales)'"
+        "the requirement {text:?} cannot be read {}: expected {expected}; write for example \
+         'spanish>=5 and (billing or sales)'",
+        if at.is_empty() { "at its end".to_owned() } else { format!("at {at:?}") }
     )]
     Syntax {
         /// The whole text.

@@ -1,5 +1,7 @@
 //! `Agents`: who they are, and their states.
 
+use std::time::Duration;
+
 use tandem_callcontrol::{credential_context, credential_secret};
 use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
@@ -47,7 +49,7 @@ impl Agents for Api {
     }
 
     async fn put(&self, request: Request<PutAgentRequest>) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         if asked.password.len() > PASSWORD_LEN_MAX {
             return Err(Status::invalid_argument(format!(
                 "password is longer than {PASSWORD_LEN_MAX} bytes"
@@ -75,13 +77,13 @@ impl Agents for Api {
         };
         let who = agent.name.clone();
         let command = QueueCommand::PutAgent { tenant: TenantId::DEFAULT, agent };
-        let reply = self.change(command, asked.idempotency_key.clone()).await?;
+        let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
             let key = match asked.idempotency_key.as_str() {
                 "" => String::new(),
                 key => format!("{key}{PASSWORD_KEY}"),
             };
-            self.put_password(&who, &asked.password, key).await?;
+            self.put_password(&who, &asked.password, key, within).await?;
         }
         Ok(put(reply))
     }
@@ -90,17 +92,17 @@ impl Agents for Api {
         &self,
         request: Request<RemoveAgentRequest>,
     ) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
         let command = QueueCommand::RemoveAgent { tenant: TenantId::DEFAULT, agent };
-        self.change(command, asked.idempotency_key).await.map(put)
+        self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
     async fn log_in(
         &self,
         request: Request<LogInRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let as_state = if asked.ready {
             Readiness::Ready
         } else {
@@ -108,34 +110,34 @@ impl Agents for Api {
         };
         let agent = name("name", &asked.name)?;
         let command = QueueCommand::LogIn { tenant: TenantId::DEFAULT, agent, as_state };
-        self.change(command, asked.idempotency_key).await.map(state)
+        self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
     async fn log_out(
         &self,
         request: Request<LogOutRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
         let command = QueueCommand::LogOut { tenant: TenantId::DEFAULT, agent };
-        self.change(command, asked.idempotency_key).await.map(state)
+        self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
     async fn set_ready(
         &self,
         request: Request<SetReadyRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
-        let asked = Self::admit(request)?;
-        self.set_readiness(&asked.name, Readiness::Ready, asked.idempotency_key).await
+        let (asked, within) = Self::admit_change(request)?;
+        self.set_readiness(&asked.name, Readiness::Ready, asked.idempotency_key, within).await
     }
 
     async fn set_not_ready(
         &self,
         request: Request<SetNotReadyRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let to = Readiness::NotReady(reason(&asked.reason)?);
-        self.set_readiness(&asked.name, to, asked.idempotency_key).await
+        self.set_readiness(&asked.name, to, asked.idempotency_key, within).await
     }
 }
 
@@ -145,10 +147,11 @@ impl Api {
         agent: &str,
         to: Readiness,
         idempotency_key: String,
+        within: Duration,
     ) -> Result<Response<AgentStateReply>, Status> {
         let agent = name("name", agent)?;
         let command = QueueCommand::SetReadiness { tenant: TenantId::DEFAULT, agent, to };
-        self.change(command, idempotency_key).await.map(state)
+        self.change(command, idempotency_key, within).await.map(state)
     }
 
     /// Only digests of the password leave this function, sealed.
@@ -157,6 +160,7 @@ impl Api {
         agent: &Name,
         password: &str,
         idempotency_key: String,
+        within: Duration,
     ) -> Result<(), Status> {
         let secret = credential_secret(agent.as_str(), &self.realm, password);
         let context = credential_context(agent.as_str(), &self.realm);
@@ -168,7 +172,7 @@ impl Api {
             realm: self.realm.clone(),
             sealed,
         };
-        self.propose(command, idempotency_key).await.map(|_| ())
+        self.propose(command, idempotency_key, within).await.map(|_| ())
     }
 }
 

@@ -12,10 +12,7 @@ use tandem_routing::command::{
 use tonic::Status;
 
 use super::Api;
-use crate::cluster::proposer::ProposeError;
-
-/// How long a change may take.
-const WITHIN: Duration = Duration::from_secs(5);
+use crate::cluster::proposer::{ProposeError, Then};
 
 impl Api {
     /// Proposes a command to the queue.
@@ -23,8 +20,9 @@ impl Api {
         &self,
         command: QueueCommand,
         idempotency_key: String,
+        within: Duration,
     ) -> Result<QueueReply, Status> {
-        match self.propose(Command::Queue(command), idempotency_key).await? {
+        match self.propose(Command::Queue(command), idempotency_key, within).await? {
             Reply::Queue(reply) => Ok(reply),
             Reply::Done => Ok(QueueReply::Done),
             other => Err(Status::internal(format!("an unexpected reply of the log: {other:?}"))),
@@ -36,6 +34,7 @@ impl Api {
         &self,
         command: Command,
         idempotency_key: String,
+        within: Duration,
     ) -> Result<Reply, Status> {
         if idempotency_key.len() > IDEMPOTENCY_KEY_LEN_MAX {
             return Err(Status::invalid_argument(format!(
@@ -44,7 +43,7 @@ impl Api {
         }
         let core = self.core()?;
         let key = (!idempotency_key.is_empty()).then_some(idempotency_key);
-        outcome(core.proposer.propose(command, key, WITHIN).await)
+        outcome(core.proposer.propose(command, key, within, Then::Forget).await)
     }
 }
 
@@ -52,15 +51,7 @@ fn outcome(result: Result<Outcome, ProposeError>) -> Result<Reply, Status> {
     match result {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(rejection)) => Err(refusal(&rejection)),
-        Err(error) => {
-            let text = error.to_string();
-            Err(match error {
-                ProposeError::NotDone | ProposeError::NoLife => Status::unavailable(text),
-                ProposeError::Unknown => Status::unknown(text),
-                ProposeError::TooLarge => Status::invalid_argument(text),
-                ProposeError::Overloaded => Status::resource_exhausted(text),
-            })
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

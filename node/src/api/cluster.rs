@@ -44,8 +44,8 @@ impl Cluster for Api {
         &self,
         request: Request<RemoveNodeRequest>,
     ) -> Result<Response<RemoveNodeReply>, Status> {
-        let asked = Self::admit(request)?;
-        let voters = removal::remove(&*self.core()?, NodeId(asked.node)).await?;
+        let (asked, within) = Self::admit_change(request)?;
+        let voters = removal::remove(&*self.core()?, NodeId(asked.node), within).await?;
         Ok(Response::new(RemoveNodeReply { node: asked.node, voters }))
     }
 

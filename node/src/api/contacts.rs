@@ -9,7 +9,10 @@ use tandem_proto::api::v1::{
     Contact, EndContactReply, EndContactRequest, ListContactsReply, ListContactsRequest,
     ShowContactRequest,
 };
-use tandem_routing::{command::Command, entity::EndReason};
+use tandem_routing::{
+    command::{Command, Rejection as QueueRejection},
+    entity::EndReason,
+};
 use tonic::{Request, Response, Status};
 
 use super::{Api, name, read::View};
@@ -33,8 +36,13 @@ impl Contacts for Api {
         };
         let queue = if asked.queue.is_empty() { None } else { Some(name("queue", &asked.queue)?) };
         let now = self.core()?.clock.now();
-        let (as_of, (contacts, more)) = self
+        let (as_of, found) = self
             .read(asked.consistency, |machine| {
+                if let Some(name) = &queue
+                    && machine.queue().queues().iter().all(|row| row.name != *name)
+                {
+                    return Err(QueueRejection::QueueMustExist(name.clone()));
+                }
                 let view = View { machine, now };
                 let in_queue = |row: &&tandem_routing::entity::Contact| {
                     queue.as_ref().is_none_or(|wanted| {
@@ -48,9 +56,10 @@ impl Contacts for Api {
                 rows.truncate(limit);
                 let contacts: Vec<Contact> =
                     rows.into_iter().map(|row| view.contact(row)).collect();
-                (contacts, more)
+                Ok((contacts, more))
             })
             .await?;
+        let (contacts, more) = found.map_err(|error| Status::not_found(error.to_string()))?;
         Ok(Response::new(ListContactsReply { as_of: Some(as_of), contacts, more }))
     }
 
@@ -81,10 +90,10 @@ impl Contacts for Api {
         &self,
         request: Request<EndContactRequest>,
     ) -> Result<Response<EndContactReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let contact = contact_id(&asked.id)?;
         let command = Command::End { contact, reason: EndReason::Operator };
-        self.change(command, asked.idempotency_key).await?;
+        self.change(command, asked.idempotency_key, within).await?;
         Ok(Response::new(EndContactReply {}))
     }
 }

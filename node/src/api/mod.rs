@@ -12,7 +12,7 @@ mod queues;
 mod read;
 mod sites;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tandem_cluster::{machine::Machine, seal::ClusterKey};
 use tandem_media_relay::identity::Role;
@@ -27,6 +27,11 @@ use crate::{
     },
     tls::require_role,
 };
+
+/// How long a change may take.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
+/// The part of a caller's patience after which it gets its answer.
+const ANSWER_IN_PERCENT: u32 = 70;
 
 /// All services of one node.
 #[derive(Debug, Clone)]
@@ -43,10 +48,19 @@ impl Api {
         Self { membership, key, realm }
     }
 
-    /// Lets operators and nodes in.
+    /// Lets operators in. A node's certificate lies on its host, where no operator's key need be.
     fn admit<T>(request: Request<T>) -> Result<T, Status> {
-        require_role(&request, &[Role::Operator, Role::Node])?;
+        require_role(&request, &[Role::Operator])?;
         Ok(request.into_inner())
+    }
+
+    /// Lets operators change something, and says how long that may take: a caller who set a deadline
+    /// hears before it what became of the change.
+    fn admit_change<T>(request: Request<T>) -> Result<(T, Duration), Status> {
+        let within = patience(&request).map_or(CHANGE_WITHIN, |patience| {
+            CHANGE_WITHIN.min(patience * ANSWER_IN_PERCENT / 100)
+        });
+        Ok((Self::admit(request)?, within))
     }
 
     fn core(&self) -> Result<Arc<Core>, Status> {
@@ -92,4 +106,51 @@ fn narrow<T: TryFrom<u64>>(field: &str, value: impl Into<u64>) -> Result<T, Stat
     let value = value.into();
     T::try_from(value)
         .map_err(|_| Status::invalid_argument(format!("{field} {value} is out of range")))
+}
+
+/// How long the caller waits, as gRPC's own header says it: up to eight digits and a unit
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>, "Timeout").
+fn patience<T>(request: &Request<T>) -> Option<Duration> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a caller's patience is read as the protocol writes it; what is no patience counts as none.
+    #[test]
+    fn a_callers_patience() {
+        for (text, expected) in [
+            ("2S", Some(2_000)),
+            ("1500m", Some(1_500)),
+            ("3000000u", Some(3_000)),
+            ("99999999n", Some(99)),
+            ("1M", Some(60_000)),
+            ("1H", Some(3_600_000)),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("-1S", None),
+            ("123456789S", None),
+            ("1 S", None),
+        ] {
+            let mut request = Request::new(());
+            request.metadata_mut().insert("grpc-timeout", text.parse().expect("ASCII"));
+            let read = patience(&request).map(|patience| patience.as_millis());
+            assert_eq!(read, expected, "{text:?}");
+        }
+        assert_eq!(patience(&Request::new(())), None);
+    }
 }

@@ -31,7 +31,7 @@ impl Queues for Api {
     }
 
     async fn put(&self, request: Request<PutQueueRequest>) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let queue = asked.queue.ok_or_else(|| Status::invalid_argument("queue is missing"))?;
         let spec = QueueSpec {
             name: name("name", &queue.name)?,
@@ -54,17 +54,17 @@ impl Queues for Api {
             wait_max: Millis(queue.wait_max_ms),
         };
         let command = Command::PutQueue { tenant: TenantId::DEFAULT, queue: spec };
-        self.change(command, asked.idempotency_key).await.map(put)
+        self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
     async fn remove(
         &self,
         request: Request<RemoveQueueRequest>,
     ) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let queue = name("name", &asked.name)?;
         let command = Command::RemoveQueue { tenant: TenantId::DEFAULT, queue };
-        self.change(command, asked.idempotency_key).await.map(put)
+        self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
     async fn list_numbers(
@@ -97,7 +97,7 @@ impl Queues for Api {
         &self,
         request: Request<PutNumberRequest>,
     ) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let number = asked.number.ok_or_else(|| Status::invalid_argument("number is missing"))?;
         let spec = NumberSpec {
             number: name("number", &number.number)?,
@@ -106,17 +106,17 @@ impl Queues for Api {
             priority: narrow("priority", number.priority)?,
         };
         let command = Command::PutNumber { tenant: TenantId::DEFAULT, number: spec };
-        self.change(command, asked.idempotency_key).await.map(put)
+        self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
     async fn remove_number(
         &self,
         request: Request<RemoveNumberRequest>,
     ) -> Result<Response<PutReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let number = name("number", &asked.number)?;
         let command = Command::RemoveNumber { tenant: TenantId::DEFAULT, number };
-        self.change(command, asked.idempotency_key).await.map(put)
+        self.change(command, asked.idempotency_key, within).await.map(put)
     }
 }
 

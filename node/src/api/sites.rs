@@ -29,7 +29,7 @@ impl Sites for Api {
         &self,
         request: Request<SetSiteStateRequest>,
     ) -> Result<Response<SiteChangedReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let state = match asked.state.as_str() {
             "open" => SiteState::Open,
             "draining" => SiteState::Draining,
@@ -41,19 +41,19 @@ impl Sites for Api {
             }
         };
         let command = Command::SetSiteState { site: name("site", &asked.site)?, state };
-        self.change(command, asked.idempotency_key).await.map(changed)
+        self.change(command, asked.idempotency_key, within).await.map(changed)
     }
 
     async fn set_weight(
         &self,
         request: Request<SetSiteWeightRequest>,
     ) -> Result<Response<SiteChangedReply>, Status> {
-        let asked = Self::admit(request)?;
+        let (asked, within) = Self::admit_change(request)?;
         let command = Command::SetSiteWeight {
             site: name("site", &asked.site)?,
             weight: narrow("weight", asked.weight)?,
         };
-        self.change(command, asked.idempotency_key).await.map(changed)
+        self.change(command, asked.idempotency_key, within).await.map(changed)
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::List { name, reading } => {
                 let request = ListAgentsRequest { consistency: reading.consistency.into(), name };
                 let reply = session
-                    .call(|channel| {
+                    .look(|channel| {
                         let request = request.clone();
                         async { AgentsClient::new(channel).list(request).await }
                     })
@@ -120,7 +120,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     idempotency_key: session.key(),
                 };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { AgentsClient::new(channel).put(request).await }
                     })
@@ -130,7 +130,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Remove { name } => {
                 let request = RemoveAgentRequest { name, idempotency_key: session.key() };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { AgentsClient::new(channel).remove(request).await }
                     })
@@ -148,7 +148,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply, CliError> {
     let change = &change;
     session
-        .call(|channel| async move {
+        .change(|channel| async move {
             let mut client = AgentsClient::new(channel);
             let idempotency_key = session.key();
             match change {

@@ -87,14 +87,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 /// Names stand in DNS names of certificates (RFC 1035 section 2.3.1).
 fn check_name(name: &str) -> Result<(), CliError> {
     let fits = (1..=63).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-');
     if fits {
         return Ok(());
     }
     Err(CliError::Local(format!(
-        "{name:?} cannot stand in a certificate: use 1 to 63 letters, digits and '-', such as lon-1"
+        "{name:?} cannot stand in a certificate: use 1 to 63 lower-case letters, digits and '-', such as lon-1"
     )))
 }
 

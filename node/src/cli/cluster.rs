@@ -9,7 +9,7 @@ use tandem_proto::api::v1::{
 
 use super::{
     CliError, Connection, Reading, certs,
-    connect::{Session, block_on},
+    connect::{Session, block_on, host_and_port},
     output::{self, duration, or_dash},
 };
 use crate::rpc::cluster_client::ClusterClient;
@@ -37,7 +37,7 @@ enum Command {
     )]
     Join {
         /// Cluster address of the newcomer.
-        #[arg(value_name = "HOST:PORT")]
+        #[arg(value_name = "HOST:PORT", value_parser = host_and_port)]
         address: String,
     },
     /// Remove a node that is lost or stopped, for ever.
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Certs(_) => Ok(()),
             Command::Init => {
                 let reply = session
-                    .call_once(|channel| async {
+                    .change_once(|channel| async {
                         ClusterClient::new(channel).init(InitRequest {}).await
                     })
                     .await?;
@@ -90,10 +90,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 })
             }
             Command::Join { address } => {
-                output::say(&format!("{address} joins: it catches up, then it votes"));
+                output::say(&format!(
+                    "asking {address} to join: it catches up, which may take minutes, then it votes"
+                ));
                 let request = JoinRequest { address };
                 let reply = session
-                    .call_once(|channel| {
+                    .change_once(|channel| {
                         let request = request.clone();
                         async { ClusterClient::new(channel).join(request).await }
                     })
@@ -108,7 +110,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Remove { number } => {
                 let request = RemoveNodeRequest { node: number };
                 let reply = session
-                    .call(
+                    .change(
                         |channel| async move { ClusterClient::new(channel).remove(request).await },
                     )
                     .await?;
@@ -119,7 +121,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Status { reading } => {
                 let request = StatusRequest { consistency: reading.consistency.into() };
                 let reply = session
-                    .call(
+                    .look(
                         |channel| async move { ClusterClient::new(channel).status(request).await },
                     )
                     .await?;
@@ -128,7 +130,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Transfer { to } => {
                 let request = TransferLeaderRequest { to };
                 let reply = session
-                    .call(|channel| async move {
+                    .change(|channel| async move {
                         ClusterClient::new(channel).transfer_leader(request).await
                     })
                     .await?;

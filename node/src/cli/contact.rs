@@ -59,7 +59,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 let request =
                     ListContactsRequest { consistency: reading.consistency.into(), queue, limit };
                 let reply = session
-                    .call(|channel| {
+                    .look(|channel| {
                         let request = request.clone();
                         async { ContactsClient::new(channel).list(request).await }
                     })
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Show { id, reading } => {
                 let request = ShowContactRequest { consistency: reading.consistency.into(), id };
                 let reply = session
-                    .call(|channel| {
+                    .look(|channel| {
                         let request = request.clone();
                         async { ContactsClient::new(channel).show(request).await }
                     })
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::End { id } => {
                 let request = EndContactRequest { id, idempotency_key: session.key() };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { ContactsClient::new(channel).end(request).await }
                     })

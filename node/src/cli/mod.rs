@@ -58,7 +58,7 @@ struct NodeArguments {
     /// Settings file; every key is described in docs/operating/configuration.md.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check the settings, certificates and keys, then exit.
+    /// Check the settings, certificates and keys, say so, then exit.
     #[arg(long)]
     check: bool,
 }
@@ -73,6 +73,7 @@ pub(crate) struct Connection {
         env = "TANDEM_NODE",
         default_value = "127.0.0.1:7200",
         value_delimiter = ',',
+        value_parser = connect::host_and_port,
         global = true
     )]
     node: Vec<String>,
@@ -89,7 +90,7 @@ pub(crate) struct Connection {
     #[arg(long, value_enum, default_value_t = Form::Table, global = true)]
     output: Form,
     /// How long to try, in seconds [default: 15; `cluster join`: 330].
-    #[arg(long, value_name = "SECONDS", global = true)]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
 }
 
@@ -140,7 +141,12 @@ pub fn run(arguments: Arguments) -> u8 {
 
 fn node_command(arguments: &NodeArguments) -> Result<(), Exit> {
     if arguments.check {
-        crate::run::check(&arguments.config)
+        crate::run::check(&arguments.config)?;
+        output::say(&format!(
+            "{} can be used: settings, certificates and keys are in order",
+            arguments.config.display()
+        ));
+        Ok(())
     } else {
         crate::run::run(&arguments.config)
     }

@@ -85,19 +85,19 @@ struct PutArguments {
     #[arg(long, value_enum, default_value_t = SiteChoice::Any)]
     site_choice: SiteChoice,
     /// For how long after arrival only they are asked, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
     widen_after: u64,
     /// How long a phone rings, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=300))]
     ring: u64,
     /// After-contact work, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     wrap_up: u64,
     /// Waiting contacts at most; more callers hear busy.
     #[arg(long, default_value_t = 1_000)]
     length_max: u32,
     /// Longest wait in seconds; 0: no limit.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait_max: u64,
 }
 
@@ -120,14 +120,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::List { reading } => {
                 let request = ListQueuesRequest { consistency: reading.consistency.into() };
                 let reply = session
-                    .call(|channel| async move { QueuesClient::new(channel).list(request).await })
+                    .look(|channel| async move { QueuesClient::new(channel).list(request).await })
                     .await?;
                 output::print(form, &reply, table)
             }
             Command::Numbers { reading } => {
                 let request = ListNumbersRequest { consistency: reading.consistency.into() };
                 let reply = session
-                    .call(|channel| async move {
+                    .look(|channel| async move {
                         QueuesClient::new(channel).list_numbers(request).await
                     })
                     .await?;
@@ -137,7 +137,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 let request =
                     PutQueueRequest { queue: Some(queue.into_wire()), idempotency_key: key };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { QueuesClient::new(channel).put(request).await }
                     })
@@ -147,7 +147,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Remove { name } => {
                 let request = RemoveQueueRequest { name, idempotency_key: key };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { QueuesClient::new(channel).remove(request).await }
                     })
@@ -158,7 +158,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 let number = Some(Number { number, queue, requirement, priority });
                 let request = PutNumberRequest { number, idempotency_key: key };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { QueuesClient::new(channel).put_number(request).await }
                     })
@@ -168,7 +168,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::RemoveNumber { number } => {
                 let request = RemoveNumberRequest { number, idempotency_key: key };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { QueuesClient::new(channel).remove_number(request).await }
                     })

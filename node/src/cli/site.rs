@@ -88,7 +88,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Weight { site, weight } => {
                 let request = SetSiteWeightRequest { site, weight, idempotency_key: session.key() };
                 let reply = session
-                    .call(|channel| {
+                    .change(|channel| {
                         let request = request.clone();
                         async { SitesClient::new(channel).set_weight(request).await }
                     })
@@ -101,7 +101,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 
 async fn list(session: &Session, consistency: Consistency) -> Result<ListSitesReply, CliError> {
     let request = ListSitesRequest { consistency: consistency.into() };
-    session.call(|channel| async move { SitesClient::new(channel).list(request).await }).await
+    session.look(|channel| async move { SitesClient::new(channel).list(request).await }).await
 }
 
 async fn set_state(
@@ -113,7 +113,7 @@ async fn set_state(
     let request =
         SetSiteStateRequest { site, state: state.to_owned(), idempotency_key: session.key() };
     let reply = session
-        .call(|channel| {
+        .change(|channel| {
             let request = request.clone();
             async { SitesClient::new(channel).set_state(request).await }
         })

@@ -2,12 +2,13 @@
 //! each. No fixed delay: while few entries are in flight a command leaves at once; while many are,
 //! commands gather.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openraft::{
     errors::ClientWriteError,
     raft::{ClientWriteResult, responder::ProgressResponder},
+    type_config::async_runtime::watch::WatchReceiver,
 };
 use tandem_cluster::{
     command::{Batch, Command, Envelope, Evidence, Room},
@@ -20,6 +21,8 @@ use super::{clock::Clock, leader::Heard, machine::Replica};
 
 /// Entries of commands in flight at a time.
 const ENTRIES_IN_FLIGHT: usize = 8;
+/// While there is no room in flight: how often it is looked whether this node still leads a quorum.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Groups of commands that may wait for an entry.
 const WAITING_MAX: usize = 4_096;
 /// Commands that are handed over together; several groups fit one entry.
@@ -35,6 +38,9 @@ pub enum NotCommitted {
     /// Another node leads; nothing was done.
     #[error("another node leads")]
     NotLeader(Option<NodeId>),
+    /// This node leads, and no quorum hears it; nothing was done.
+    #[error("no quorum hears this leader")]
+    NoQuorum,
     /// Whether it was done is not known; the same numbers may be proposed again.
     #[error("the outcome is not known yet")]
     Unknown,
@@ -58,11 +64,18 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// Starts the task that makes entries; it ends with the last handle.
+    /// Starts the task that makes entries; it ends with the last handle. A leader whom no quorum heard
+    /// for longer than `silence_max` takes nothing in.
     #[must_use]
-    pub fn start(raft: Raft, clock: Arc<Clock>, store: StoreHandle<Replica>, heard: Heard) -> Self {
+    pub fn start(
+        raft: Raft,
+        clock: Arc<Clock>,
+        store: StoreHandle<Replica>,
+        heard: Heard,
+        silence_max: Duration,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Door { raft, clock, store, heard }.run(waiting));
+        tokio::spawn(Door { raft, clock, store, heard, silence_max }.run(waiting));
         Self { queue }
     }
 
@@ -89,13 +102,14 @@ struct Door {
     clock: Arc<Clock>,
     store: StoreHandle<Replica>,
     heard: Heard,
+    silence_max: Duration,
 }
 
 impl Door {
     async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
         let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
         let mut left = None;
-        while let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await {
+        loop {
             let first = match left.take() {
                 Some(first) => first,
                 None => match waiting.recv().await {
@@ -103,14 +117,47 @@ impl Door {
                     None => return,
                 },
             };
+            let room = self.room(&in_flight).await;
             let (groups, over) = gather(first, &mut waiting);
             left = over;
-            if self.raft.is_leader() {
-                self.propose(groups, permit).await;
-            } else {
-                let leader = self.raft.current_leader().await.map(NodeId);
-                refuse(groups, NotCommitted::NotLeader(leader));
+            match room {
+                Ok(permit) => self.propose(groups, permit).await,
+                Err(error) => refuse(groups, error),
             }
+        }
+    }
+
+    /// Waits for room in flight, as long as this node may take something in: without a quorum, what is
+    /// in flight never ends.
+    async fn room(&self, in_flight: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NotCommitted> {
+        loop {
+            if !self.raft.is_leader() {
+                let leader = self.raft.current_leader().await.map(NodeId);
+                return Err(NotCommitted::NotLeader(leader));
+            }
+            if !self.is_heard() {
+                return Err(NotCommitted::NoQuorum);
+            }
+            let permit = Arc::clone(in_flight).acquire_owned();
+            match tokio::time::timeout(LOOK_EVERY, permit).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                // Nobody closes it.
+                Ok(Err(_)) => return Err(NotCommitted::Stopped),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether a quorum answered this leader lately. What a leader takes in without one may be carried out
+    /// long after everybody was told that it failed, when the others come back.
+    fn is_heard(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let others = metrics.membership_config.membership().voter_ids().count() > 1;
+        match metrics.last_quorum_acked {
+            Some(acked) if others => openraft::Instant::elapsed(&*acked) <= self.silence_max,
+            // Alone, or a moment after its election.
+            _ => true,
         }
     }
 

@@ -22,7 +22,7 @@ use super::{
     machine::Replica,
     observer::Observed,
     peers::{Peers, Purpose},
-    proposer::{ProposeError, Proposer},
+    proposer::{ProposeError, Proposer, Then},
     quorum::Quorum,
 };
 use crate::{config::ClusterConfig, rpc::peer_client::PeerClient};
@@ -136,7 +136,7 @@ impl Core {
         request
     }
 
-    /// Proposes a command of this node.
+    /// Proposes a command of this node, which is pursued.
     ///
     /// # Errors
     /// [`ProposeError`].
@@ -145,7 +145,19 @@ impl Core {
         command: Command,
         within: Duration,
     ) -> Result<Outcome, ProposeError> {
-        self.proposer.propose(command, None, within).await
+        self.proposer.propose(command, None, within, Then::Pursue).await
+    }
+
+    /// Proposes what an operator asked for, who is told how it ended.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose_once(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Result<Outcome, ProposeError> {
+        self.proposer.propose(command, None, within, Then::Forget).await
     }
 
     /// Waits until this node has applied everything that was committed before this call.

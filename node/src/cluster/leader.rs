@@ -12,7 +12,9 @@ use tandem_cluster::{
     ids::{Epoch, NodeId},
 };
 
-use super::core::Core;
+use tokio::task::JoinHandle;
+
+use super::{core::Core, removal};
 
 /// How often the leader looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -122,6 +124,7 @@ pub async fn run(core: Arc<Core>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut leading_since: Option<Instant> = None;
     let mut last_look = Instant::now();
+    let mut finishing: Option<JoinHandle<()>> = None;
     loop {
         ticks.tick().await;
         let now = Instant::now();
@@ -145,6 +148,10 @@ pub async fn run(core: Arc<Core>) {
         declare_losses(&core, now).await;
         if now - since > GRACE {
             propose_due(&core).await;
+            let unfinished = removal::unfinished(&core);
+            if !unfinished.is_empty() && finishing.as_ref().is_none_or(JoinHandle::is_finished) {
+                finishing = Some(tokio::spawn(removal::finish(Arc::clone(&core), unfinished)));
+            }
         }
     }
 }

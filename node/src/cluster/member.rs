@@ -4,7 +4,7 @@
 //! take part in Raft) or with a member's (then it goes on). Nothing is repaired or adopted in
 //! silence (invariants D1, D3).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use openraft::SnapshotPolicy;
 use tandem_cluster::{
@@ -19,7 +19,7 @@ use tandem_raft_store::{
     survey,
 };
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     batcher::Batcher,
@@ -35,7 +35,7 @@ use super::{
     peers::{Peers, Purpose},
     proposer::Proposer,
     quorum::Quorum,
-    voters::ask_leader,
+    voters::{ask_leader, tell_leaders},
 };
 use crate::{config::Config, exit::Exit, rpc::peer_client::PeerClient};
 
@@ -220,14 +220,15 @@ impl Membership {
             .channel(address, Purpose::Command)
             .map_err(|error| Status::invalid_argument(format!("{address}: {error}")))?;
         let mut newcomer = PeerClient::new(channel);
-        let who = newcomer
-            .identify(wire::IdentifyRequest {})
-            .await
-            .map_err(|status| {
-                Status::unavailable(format!("nobody answers at {address}: {status}"))
-            })?
-            .into_inner();
+        let who = newcomer.identify(wire::IdentifyRequest {}).await;
+        let who = who.map_err(|status| not_identified(address, &status))?.into_inner();
         let node = NodeId(who.node);
+        if node == core.member.node {
+            return Err(Status::failed_precondition(format!(
+                "{address} is {node} itself, which is asked: name the newcomer's [cluster] listen, and \
+                 ask a member with --node"
+            )));
+        }
         let disk: DiskId = who.disk.parse().map_err(codec_error)?;
         let cluster = core.member.cluster;
         if !who.cluster.is_empty() && who.cluster != cluster.to_string() {
@@ -251,16 +252,24 @@ impl Membership {
             disk,
             cluster_address: at,
         };
-        settle(core.propose(Command::AdmitNode(admit), STEP_WITHIN).await)?;
-        newcomer
-            .adopt(wire::AdoptRequest {
-                cluster: cluster.to_string(),
-                node: node.0,
-                disk: disk.to_string(),
-            })
-            .await?;
+        settle(core.propose_once(Command::AdmitNode(admit), STEP_WITHIN).await)?;
         let record = node_record(&who.cluster_address, &who.name, disk)?;
-        let voters = ask_leader(&core, node, &record).await?;
+        let adopt = wire::AdoptRequest {
+            cluster: cluster.to_string(),
+            node: node.0,
+            disk: disk.to_string(),
+        };
+        let joined = async {
+            newcomer.adopt(adopt).await?;
+            ask_leader(&core, node, &record).await
+        };
+        let voters = joined.await.map_err(|status| match status.code() {
+            Code::FailedPrecondition => status,
+            _ => Status::unknown(format!(
+                "{node} is admitted, and it is not known whether it votes ({}): repeat the command",
+                status.message()
+            )),
+        })?;
         Ok((node, who.name, voters))
     }
 
@@ -346,7 +355,10 @@ impl Membership {
         clock.applied(opened.handle.read(|replica, _| replica.0.now()));
         let heard = Heard::default();
         let store = opened.handle.clone();
-        let batcher = Batcher::start(raft.clone(), Arc::clone(&clock), store, heard.clone());
+        // By then a majority that is cut off from this leader has another one.
+        let silence_max = 2 * stall;
+        let batcher =
+            Batcher::start(raft.clone(), Arc::clone(&clock), store, heard.clone(), silence_max);
         let proposer = Proposer::start(member, raft.clone(), batcher.clone(), self.peers.clone());
         Ok(Arc::new(Core {
             member,
@@ -369,6 +381,7 @@ impl Membership {
     fn run(&self, core: &Arc<Core>) {
         tokio::spawn(keep_clock(Arc::clone(core)));
         tokio::spawn(super::leader::run(Arc::clone(core)));
+        tokio::spawn(tell_leaders(Arc::clone(core)));
         tokio::spawn(life::report_digests(Arc::clone(core)));
         let (raft, exit) = (core.raft.clone(), self.exit.clone());
         tokio::spawn(async move {
@@ -454,7 +467,7 @@ pub(super) fn settle(
     match result {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(rejection)) => Err(Status::failed_precondition(rejection.to_string())),
-        Err(error) => Err(Status::unavailable(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -466,6 +479,27 @@ fn endpoint(text: &str) -> Result<Endpoint, Status> {
 
 fn codec_error(error: impl std::fmt::Display) -> Status {
     Status::invalid_argument(error.to_string())
+}
+
+/// Why a newcomer did not say who it is.
+fn not_identified(address: &str, status: &Status) -> Status {
+    match status.code() {
+        Code::Unimplemented => Status::invalid_argument(format!(
+            "{address} is no cluster address: name the newcomer's [cluster] listen, not its [api]"
+        )),
+        code => {
+            let mut cause: &dyn Error = status;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            let what = if status.source().is_some() {
+                cause.to_string()
+            } else {
+                status.message().to_owned()
+            };
+            Status::unavailable(format!("nobody answers at {address} ({code:?}: {what})"))
+        }
+    }
 }
 
 /// The refusal of calls that need a member.

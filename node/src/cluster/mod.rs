@@ -7,6 +7,7 @@
 //! What a command means is in `crates/cluster`; how entries reach the disk, in `raft-store`.
 
 mod acknowledged;
+mod attempt;
 pub mod awake;
 pub mod batcher;
 pub mod clock;

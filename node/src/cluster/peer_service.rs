@@ -82,7 +82,7 @@ impl Peer for PeerService {
         match core.batcher.commit(envelopes).await {
             Ok(outcomes) => Ok(Response::new(wire::ProposeReply { outcomes })),
             Err(NotCommitted::NotLeader(leader)) => Err(not_leader(leader)),
-            Err(error @ NotCommitted::Overloaded) => {
+            Err(error @ (NotCommitted::Overloaded | NotCommitted::NoQuorum)) => {
                 Err(Status::resource_exhausted(error.to_string()))
             }
             Err(error) => Err(Status::unknown(error.to_string())),

@@ -2,8 +2,8 @@
 //!
 //! Every command of a life has a number. It is sent to whoever leads, again after every loss, until
 //! its outcome is known; the log applies a number once (invariant R9). A caller that waits no longer
-//! learns whether nothing was done for certain, or that the outcome is not known; the command itself
-//! is pursued to its end either way.
+//! learns whether nothing was done for certain, or that the outcome is not known. What is done then with
+//! the command itself, the caller says beforehand ([`Then`]).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,9 +22,10 @@ use tokio::{
     sync::{Notify, oneshot, watch},
     time::Instant,
 };
-use tonic::Request;
+use tonic::{Code, Request, Status};
 
 use super::{
+    attempt::{Lost, Stage},
     batcher::{Batcher, NotCommitted},
     identity::{Member, named_leader},
     machine::Replica,
@@ -69,6 +70,28 @@ pub enum ProposeError {
     NoLife,
 }
 
+impl From<ProposeError> for Status {
+    fn from(error: ProposeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ProposeError::NotDone | ProposeError::NoLife => Self::unavailable(text),
+            ProposeError::Unknown => Self::unknown(text),
+            ProposeError::TooLarge => Self::invalid_argument(text),
+            ProposeError::Overloaded => Self::resource_exhausted(text),
+        }
+    }
+}
+
+/// What becomes of a command without an outcome when its caller waits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is sent again until its outcome is known: calls go on, and what was decided for them holds.
+    Pursue,
+    /// It is sent no more: a person who was told that it failed may have changed their mind. A try that
+    /// is on its way may still be carried out.
+    Forget,
+}
+
 /// Hands commands of this node to the leader.
 #[derive(Debug, Clone)]
 pub struct Proposer {
@@ -106,42 +129,11 @@ struct Pending {
     command: Command,
     idempotency: Option<String>,
     since: Instant,
+    /// The next try.
+    not_before: Instant,
     stage: Stage,
+    then: Then,
     reply: Option<oneshot::Sender<Result<Outcome, ProposeError>>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Never left this node.
-    New,
-    /// On its way for the first time.
-    Sent,
-    /// A try ended without an outcome.
-    Again,
-    /// On its way once more.
-    Resent,
-}
-
-impl Stage {
-    /// On its way, if it is to be sent now.
-    const fn sent(self) -> Option<Self> {
-        match self {
-            Self::New => Some(Self::Sent),
-            Self::Again => Some(Self::Resent),
-            Self::Sent | Self::Resent => None,
-        }
-    }
-
-    /// What an outcome of the log says of the command. That a life is over, or a number too old, says it
-    /// of this try alone: an earlier one, whose answer was lost, may have been carried out.
-    fn heard(self, outcome: Outcome) -> Result<Outcome, ProposeError> {
-        let of_this_try =
-            matches!(outcome, Err(Rejection::Fenced { .. } | Rejection::TooOld { .. }));
-        if self == Self::Resent && of_this_try {
-            return Err(ProposeError::Unknown);
-        }
-        Ok(outcome)
-    }
 }
 
 impl Proposer {
@@ -193,7 +185,8 @@ impl Proposer {
         self.inner.state.lock().life.as_ref().map(|life| life.epoch)
     }
 
-    /// Proposes a command under the current life and waits for its outcome, at most `within`.
+    /// Proposes a command under the current life and waits for its outcome, at most `within`. Whoever
+    /// drops the future waits no longer either.
     ///
     /// # Errors
     /// [`ProposeError`]; the outcome itself may be a rejection.
@@ -202,13 +195,15 @@ impl Proposer {
         command: Command,
         idempotency: Option<String>,
         within: Duration,
+        then: Then,
     ) -> Result<Outcome, ProposeError> {
         let (reply, outcome) = oneshot::channel();
-        let sequence = self.enqueue(command, idempotency, reply)?;
+        let sequence = self.enqueue(command, idempotency, then, reply)?;
+        let asked = Asked { proposer: self, sequence };
         self.inner.work.notify_one();
         match tokio::time::timeout(within, outcome).await {
             Ok(result) => result.unwrap_or(Err(ProposeError::Unknown)),
-            Err(_) => Err(self.give_up(sequence)),
+            Err(_) => Err(asked.give_up()),
         }
     }
 
@@ -216,6 +211,7 @@ impl Proposer {
         &self,
         command: Command,
         idempotency: Option<String>,
+        then: Then,
         reply: oneshot::Sender<Result<Outcome, ProposeError>>,
     ) -> Result<u64, ProposeError> {
         // Before it has a number: a number that can never be carried out would hold up all others.
@@ -227,27 +223,35 @@ impl Proposer {
         }
         let sequence = life.next;
         life.next += 1;
+        let now = Instant::now();
         let pending = Pending {
             command,
             idempotency,
-            since: Instant::now(),
+            since: now,
+            not_before: now,
             stage: Stage::New,
+            then,
             reply: Some(reply),
         };
         life.pending.insert(sequence, pending);
         Ok(sequence)
     }
 
-    /// The caller waits no longer: a command that never left is taken back.
+    /// The caller waits no longer: a command that nobody can have carried out is taken back.
     fn give_up(&self, sequence: u64) -> ProposeError {
         let mut state = self.inner.state.lock();
         let Some(life) = state.life.as_mut() else { return ProposeError::Unknown };
-        match life.pending.get(&sequence).map(|pending| pending.stage) {
-            Some(Stage::New) => {
+        let pending = life.pending.get(&sequence).map(|pending| (pending.stage, pending.then));
+        match pending {
+            Some((Stage::New, _)) => {
                 life.pending.remove(&sequence);
                 ProposeError::NotDone
             }
-            _ => ProposeError::Unknown,
+            Some((_, Then::Forget)) => {
+                life.pending.remove(&sequence);
+                ProposeError::Unknown
+            }
+            Some((_, Then::Pursue)) | None => ProposeError::Unknown,
         }
     }
 
@@ -277,7 +281,7 @@ impl Proposer {
                 Ok(Ok(outcomes)) => {
                     return outcomes.into_iter().next().ok_or(ProposeError::Unknown);
                 }
-                Ok(Err(Lost)) => tokio::time::sleep(RETRY_PAUSE).await,
+                Ok(Err(Lost::NotDone | Lost::Unknown)) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(_) => return Err(ProposeError::Unknown),
             }
             if Instant::now() >= deadline {
@@ -287,8 +291,24 @@ impl Proposer {
     }
 }
 
-/// A try that ended without outcomes.
-struct Lost;
+/// Someone who waits for an outcome; the end of the wait, however it comes, gives up.
+struct Asked<'a> {
+    proposer: &'a Proposer,
+    sequence: u64,
+}
+
+impl Asked<'_> {
+    fn give_up(&self) -> ProposeError {
+        self.proposer.give_up(self.sequence)
+    }
+}
+
+impl Drop for Asked<'_> {
+    /// Nothing is pending any more when the outcome is known.
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
 
 impl Inner {
     async fn run(self: Arc<Self>) {
@@ -308,10 +328,13 @@ impl Inner {
         let ack_below = life.pending.keys().next().copied().unwrap_or(life.next);
         let node = self.member.node;
         let epoch = life.epoch;
+        let now = Instant::now();
         let mut room = Room::of_group(SEND_MAX);
         let mut envelopes = Vec::new();
         for (sequence, pending) in &mut life.pending {
-            let Some(sent) = pending.stage.sent() else { continue };
+            let Some(sent) = pending.stage.sent().filter(|_| pending.not_before <= now) else {
+                continue;
+            };
             let age = pending.since.elapsed().as_millis();
             let envelope = Envelope {
                 node,
@@ -335,19 +358,27 @@ impl Inner {
     /// One try; what got no outcome goes back to be sent again.
     async fn try_once(self: Arc<Self>, epoch: Epoch, envelopes: Vec<Envelope>) {
         let sequences: Vec<u64> = envelopes.iter().map(|envelope| envelope.sequence).collect();
-        if let Ok(outcomes) = self.send(envelopes).await {
-            self.settle(epoch, sequences.into_iter().zip(outcomes));
-        } else {
-            tokio::time::sleep(RETRY_PAUSE).await;
-            if let Some(life) = self.state.lock().life.as_mut().filter(|life| life.epoch == epoch) {
-                for sequence in sequences {
-                    if let Some(pending) = life.pending.get_mut(&sequence) {
-                        pending.stage = Stage::Again;
-                    }
-                }
+        match self.send(envelopes).await {
+            Ok(outcomes) => self.settle(epoch, sequences.into_iter().zip(outcomes)),
+            Err(lost) => {
+                self.lose(epoch, &sequences, lost);
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
         self.work.notify_one();
+    }
+
+    /// A try has ended: whoever gives up now hears what it was worth.
+    fn lose(&self, epoch: Epoch, sequences: &[u64], lost: Lost) {
+        let mut state = self.state.lock();
+        let Some(life) = state.life.as_mut().filter(|life| life.epoch == epoch) else { return };
+        let not_before = Instant::now() + RETRY_PAUSE;
+        for sequence in sequences {
+            if let Some(pending) = life.pending.get_mut(sequence) {
+                pending.stage = pending.stage.lost(lost);
+                pending.not_before = not_before;
+            }
+        }
     }
 
     fn settle(&self, epoch: Epoch, outcomes: impl Iterator<Item = (u64, Outcome)>) {
@@ -370,27 +401,28 @@ impl Inner {
 
     /// Sends commands to whoever leads, and gives up when another one does.
     async fn send(&self, envelopes: Vec<Envelope>) -> Result<Vec<Outcome>, Lost> {
-        let leader = self.leader().await.ok_or(Lost)?;
+        let leader = self.leader().await.ok_or(Lost::NotDone)?;
         let outcomes = tokio::select! {
             outcomes = self.send_to(leader, envelopes) => outcomes,
-            () = self.leader_is_not(leader) => Err(Lost),
-            () = tokio::time::sleep(TRY_MAX) => Err(Lost),
+            () = self.leader_is_not(leader) => Err(Lost::Unknown),
+            () = tokio::time::sleep(TRY_MAX) => Err(Lost::Unknown),
         }?;
-        outcomes.iter().map(|bytes| decode_outcome(bytes).map_err(|_| Lost)).collect()
+        outcomes.iter().map(|bytes| decode_outcome(bytes).map_err(|_| Lost::Unknown)).collect()
     }
 
     async fn send_to(&self, leader: NodeId, envelopes: Vec<Envelope>) -> Result<Vec<Bytes>, Lost> {
         if leader == self.member.node {
-            let committed = self.batcher.commit(envelopes).await;
-            return committed.map_err(|error| {
-                if let NotCommitted::NotLeader(hint) = error {
+            return self.batcher.commit(envelopes).await.map_err(|error| match error {
+                NotCommitted::NotLeader(hint) => {
                     self.state.lock().hint = hint.filter(|hint| *hint != self.member.node);
+                    Lost::NotDone
                 }
-                Lost
+                NotCommitted::NoQuorum | NotCommitted::Overloaded => Lost::NotDone,
+                NotCommitted::Unknown | NotCommitted::Stopped => Lost::Unknown,
             });
         }
-        let (address, disk) = self.member_record(leader).ok_or(Lost)?;
-        let channel = self.peers.channel(&address, Purpose::Command).map_err(|_| Lost)?;
+        let (address, disk) = self.member_record(leader).ok_or(Lost::NotDone)?;
+        let channel = self.peers.channel(&address, Purpose::Command).map_err(|_| Lost::NotDone)?;
         let mut client = PeerClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -400,9 +432,14 @@ impl Inner {
         match client.propose(request).await {
             Ok(reply) => Ok(reply.into_inner().outcomes),
             Err(status) => {
-                self.state.lock().hint = named_leader(&status).flatten();
+                let named = named_leader(&status);
+                self.state.lock().hint = named.flatten();
                 tracing::debug!(%leader, %status, "commands did not reach the leader");
-                Err(Lost)
+                // The first two come from a door that took nothing in.
+                let kept_out = named.is_some()
+                    || status.code() == Code::ResourceExhausted
+                    || never_connected(&status);
+                Err(if kept_out { Lost::NotDone } else { Lost::Unknown })
             }
         }
     }
@@ -437,27 +474,8 @@ impl Inner {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Goal: after a try whose answer was lost, "your life is over" and "too old" prove nothing about the
-    // command; every other outcome does, and at the first try all of them do.
-    #[test]
-    fn what_a_refusal_proves() {
-        let (node, epoch, current) = (NodeId(1), Epoch(2), Epoch(3));
-        let fenced = || Err(Rejection::Fenced { node, epoch, current });
-        let too_old = || Err(Rejection::TooOld { sequence: 4, ack_below: 5 });
-        let refused = || Err(Rejection::AgentMustExist);
-        let rows: [(&dyn Fn() -> Outcome, bool); 3] =
-            [(&fenced, false), (&too_old, false), (&refused, true)];
-        for (outcome, proves) in rows {
-            let first = Stage::New.sent().expect("to be sent");
-            assert_eq!(first.heard(outcome()), Ok(outcome()));
-            let again = Stage::Again.sent().expect("to be sent");
-            let heard = if proves { Ok(outcome()) } else { Err(ProposeError::Unknown) };
-            assert_eq!(again.heard(outcome()), heard);
-        }
-        assert_eq!((Stage::Sent.sent(), Stage::Resent.sent()), (None, None));
-    }
+/// True when no connection came about, over which the call could have been made.
+fn never_connected(status: &Status) -> bool {
+    std::iter::successors(std::error::Error::source(status), |cause| cause.source())
+        .any(|cause| cause.is::<tonic::ConnectError>())
 }

@@ -1,8 +1,8 @@
 //! Who votes and who leads: a new voter, and leadership handed over.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use openraft::ChangeMembers;
+use openraft::{ChangeMembers, type_config::async_runtime::watch::WatchReceiver};
 use tandem_cluster::ids::NodeId;
 use tandem_proto::cluster::v1 as wire;
 use tandem_raft_store::{NodeRecord, format::records::encode_node};
@@ -38,14 +38,29 @@ pub(super) async fn add_voter(
     Ok(core.raft.voter_ids().count() as u64)
 }
 
-/// Hands leadership to another voter; asked of the leader.
+/// Hands leadership to another voter; asked of the leader. Nothing happens when it leads already.
+///
+/// # Errors
+/// FAILED_PRECONDITION when the node does not vote or is not up: it could not take over, and the cluster
+/// would be without a leader meanwhile.
 pub(crate) async fn hand_over(core: &Core, to: NodeId) -> Result<NodeId, Status> {
     if !core.raft.is_leader() {
         let leader = core.leader().filter(|leader| *leader != core.member.node);
         return Err(super::identity::not_leader(leader));
     }
+    if to == core.member.node {
+        return Ok(to);
+    }
     if !core.raft.voter_ids().any(|voter| voter == to.0) {
         return Err(Status::failed_precondition(format!("{to} is not a voter")));
+    }
+    let up = core.store.read(|replica, _| {
+        replica.0.nodes().get(&to).is_some_and(tandem_cluster::node::Node::is_up)
+    });
+    if !up {
+        return Err(Status::failed_precondition(format!(
+            "{to} is not up: it cannot lead; nothing was changed"
+        )));
     }
     core.raft
         .trigger()
@@ -58,6 +73,26 @@ pub(crate) async fn hand_over(core: &Core, to: NodeId) -> Result<NodeId, Status>
         },
     )?;
     Ok(to)
+}
+
+/// Says in the log who leads, whenever that changes; ends with Raft.
+pub(super) async fn tell_leaders(core: Arc<Core>) {
+    let mut changes = core.raft.server_metrics();
+    let mut told = None;
+    loop {
+        let leader = changes.borrow_watched().current_leader.map(NodeId);
+        if leader != told {
+            let term = core.raft.metrics().borrow_watched().current_term;
+            match leader {
+                Some(leader) => tracing::info!(%leader, term, "a node leads"),
+                None => tracing::info!(term, "no node leads"),
+            }
+            told = leader;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Asks the leader, which may be this node, to make an admitted node a voter.

@@ -247,7 +247,10 @@ level = "info"
     fn defaults_stand_for_missing_tables() {
         let (before, _) = FULL.split_once("[log]").expect("the last table");
         let config = parse(before).expect("[log] may be missing");
-        assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
+        assert_eq!(
+            (config.log.level.as_str(), config.log.format),
+            ("info,openraft=warn", LogFormat::Text)
+        );
     }
 
     // Goal: an unknown key or table is refused with its line and what was probably meant.

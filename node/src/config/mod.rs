@@ -183,7 +183,7 @@ pub struct LogConfig {
     /// Form of the log.
     #[serde(default)]
     pub format: LogFormat,
-    /// What is logged: `info`, or a filter such as `info,tandem_node::edge=debug`.
+    /// What is logged: a filter such as `info,tandem_node::edge=debug`.
     #[serde(default = "defaults::level")]
     pub level: String,
 }
@@ -327,7 +327,7 @@ impl SipConfig {
         for trunk in &self.trunk {
             for network in &trunk.addresses {
                 if let Err(problem) = network.parse::<Network>() {
-                    let remedy = "write an address or a network such as \"192.0.2.0/24\"";
+                    let remedy = "correct `addresses` of that trunk";
                     return invalid("trunk", format!("{}: {problem}", trunk.name), remedy);
                 }
             }
@@ -402,6 +402,7 @@ mod defaults {
         1_000
     }
     pub(super) fn level() -> String {
-        "info".into()
+        // An election has a dozen lines of openraft's own; ours say who leads.
+        "info,openraft=warn".into()
     }
 }

@@ -137,10 +137,10 @@ async fn callers_and_phones_are_refused_clearly() {
     lab.end();
 }
 
-// Goal: an operator with another authority's certificate is turned away with the exit code for
-// security, and the cluster does not notice.
+// Goal: an operator with another authority's certificate, and a node's or relay's certificate in the
+// operator's place, are turned away with the exit code for security; the cluster does not notice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_operator_is_turned_away() {
+async fn only_an_operator_opens_the_api() {
     let lab = Lab::start().await;
     let foreign = tempfile::tempdir().unwrap();
     let tandem = programs().join("tandem");
@@ -151,18 +151,61 @@ async fn a_foreign_operator_is_turned_away() {
         .unwrap();
     assert!(certs.status.success(), "{certs:?}");
     let api = format!("{}:{API_PORT}", lab.cluster.sip(0).ip());
-    let status = |certs: std::path::PathBuf| {
-        Command::new(&tandem)
-            .args(["cluster", "status", "--timeout", "3", "--node", &api, "--certs"])
-            .arg(certs)
-            .output()
-            .unwrap()
-    };
-    let refused = status(foreign.path().join("certs"));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success(), "a foreign certificate was accepted");
-    assert!(said.to_lowercase().contains("certificate"), "{said}");
-    let own = status(lab.cluster.plan().dir.join("certs"));
+    let strange = Command::new(&tandem)
+        .args(["cluster", "status", "--timeout", "3", "--node", &api, "--certs"])
+        .arg(foreign.path().join("certs"))
+        .output()
+        .unwrap();
+    let status = &["cluster", "status", "--timeout", "3"];
+    for (who, output) in [
+        ("another cluster's operator", strange),
+        ("a node", lab.tandem_with("lon-1", &[0], status)),
+        ("a relay", lab.tandem_with("lon-1.relay", &[0], status)),
+    ] {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{who}: {said}");
+        assert!(said.contains("certificate"), "{who}: {said}");
+    }
+    let own = lab.tandem(&[0], status);
     assert!(own.status.success(), "{own:?}");
+    lab.end();
+}
+
+// Goal: the likeliest mistakes with addresses name what is wrong: the other port, no port, a port where
+// something else listens, the asked node as newcomer.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_addresses_are_named() {
+    let lab = Lab::start().await;
+    let host = lab.cluster.sip(0).ip();
+    let cluster = lab.tandem(&[0], &["cluster", "status", "--output", "json"]);
+    let status: serde_json::Value = serde_json::from_slice(&cluster.stdout).unwrap();
+    let raft = status["nodes"][0]["cluster_address"].as_str().unwrap().to_owned();
+    let api = format!("{host}:{API_PORT}");
+    let certs = lab.cluster.plan().dir.join("certs");
+    let sip = lab.cluster.sip(0).to_string();
+    let run = |words: &[&str], node: &str| {
+        let output = Command::new(programs().join("tandem"))
+            .args(words)
+            .args(["--timeout", "3", "--node", node, "--certs"])
+            .arg(&certs)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let status = ["cluster", "status"];
+    for (words, node, code, what) in [
+        (&status[..], raft.as_str(), 1, "[api] address"),
+        (&status[..], &sip, 9, "no [api] address"),
+        (&status[..], "127.0.0.1", 2, "port is missing"),
+        (&["cluster", "join", &api], &api, 1, "no cluster address"),
+        (&["cluster", "join", &raft], &api, 1, "which is asked"),
+        (&["cluster", "join", "127.0.0.1"], &api, 2, "port is missing"),
+        (&["cluster", "remove", "9"], &api, 1, "cluster's books"),
+        (&["contact", "list", "--queue", "nope"], &api, 1, "no queue nope"),
+    ] {
+        let (ended, said) = run(words, node);
+        assert_eq!(ended, Some(code), "{words:?} at {node}: {said}");
+        assert!(said.contains(what), "{words:?} at {node}: {said}");
+    }
     lab.end();
 }

@@ -6,5 +6,6 @@ mod disks;
 mod doors;
 mod laboratory;
 mod losses;
+mod quorum;
 mod sipp;
 mod support;

@@ -1,12 +1,18 @@
 //! A cluster with a center for each test, on loopback addresses of its own, and the judgement of what
 //! its people experienced.
 
-use std::{collections::BTreeSet, net::UdpSocket, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::UdpSocket,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Arc,
+};
 
 use tandem_chaos::{
     center::{self, AgentSetup, QueueSetup},
     check::{self, Allowances, Conversation, Evidence, Judgement},
-    cluster::{LocalCluster, Plan},
+    cluster::{API_PORT, LocalCluster, Plan},
     faults::{self, Fault, FaultKind},
     record::{CallerFacts, Recorder},
 };
@@ -71,6 +77,32 @@ impl Lab {
         let mut lab = Self::prepare();
         lab.cluster.found().await.unwrap();
         lab
+    }
+
+    /// Runs the command line against these nodes, as the operator.
+    pub(crate) fn tandem(&self, nodes: &[usize], words: &[&str]) -> Output {
+        self.tandem_with("operator", nodes, words)
+    }
+
+    /// Runs the command line with another certificate of the cluster in the operator's place.
+    pub(crate) fn tandem_with(&self, certificate: &str, nodes: &[usize], words: &[&str]) -> Output {
+        let own = self.cluster.plan().dir.join("certs");
+        let certs = tempfile::tempdir().unwrap();
+        for (from, to) in [
+            ("ca.pem".to_owned(), "ca.pem"),
+            (format!("{certificate}.pem"), "operator.pem"),
+            (format!("{certificate}.key"), "operator.key"),
+        ] {
+            std::fs::copy(own.join(from), certs.path().join(to)).unwrap();
+        }
+        let api = |index: &usize| format!("{}:{API_PORT}", self.cluster.sip(*index).ip());
+        let nodes: Vec<String> = nodes.iter().map(api).collect();
+        Command::new(programs().join("tandem"))
+            .args(words)
+            .args(["--node", &nodes.join(","), "--certs"])
+            .arg(certs.path())
+            .output()
+            .unwrap()
     }
 
     /// Ends all processes in order.
