@@ -72,11 +72,13 @@ fn dispatch(words: &[&str]) -> Result<(), Failure> {
     }
 }
 
+/// Builds every program, with one set of features: what one command built, another need not build again.
+pub(crate) const PROGRAMS: &[&str] = &["build", "--workspace", "--bins"];
+
 fn demo(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
     setup::run(consent, setup::For::Programs)?;
     run::step("build the programs");
-    run::cargo(&["build", "--package", "tandem-node", "--package", "tandem-media-relay"])?;
-    run::cargo(&["build", "--package", "tandem-chaos"])?;
+    run::cargo(PROGRAMS)?;
     run::step("run the demo");
     let program = run::target_dir()?.join("debug/tandem-chaos");
     run::exec(&program, &[&["demo"], rest].concat())
@@ -87,13 +89,15 @@ pub(crate) fn chaos(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
     let runs = rest.first() == Some(&"run");
     setup::run(consent, if runs { setup::For::Tests } else { setup::For::Programs })?;
     run::step("build the programs");
-    if runs {
-        run::cargo(&["build", "--package", "tandem-node", "--package", "tandem-media-relay"])?;
+    let own = ["build", "--workspace", "--bin", "tandem-chaos"];
+    match rest.first() {
+        Some(&"run") => run::cargo(PROGRAMS)?,
+        // Only they need code with bugs in it.
+        Some(&"mutants") => {
+            run::cargo(&[&own[..], &["--features", "tandem-chaos/planted"]].concat())?;
+        }
+        _ => run::cargo(&own)?,
     }
-    // Only the mutants need code with bugs in it.
-    let planted: &[&str] =
-        if rest.first() == Some(&"mutants") { &["--features", "planted"] } else { &[] };
-    run::cargo(&[&["build", "--package", "tandem-chaos"], planted].concat())?;
     run::step("chaos");
     run::exec(&run::target_dir()?.join("debug/tandem-chaos"), rest)
 }

@@ -49,7 +49,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "build",
         what: "the programs that tests start",
-        run: || run::cargo(&["build", "--workspace", "--bins", "--quiet"]),
+        run: || run::cargo(&[crate::PROGRAMS, &["--quiet"]].concat()),
         speed: Speed::Quick,
     },
     Step {
