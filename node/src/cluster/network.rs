@@ -7,7 +7,7 @@
 
 use std::{
     future::Future,
-    io,
+    io, iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +19,7 @@ use futures_util::{Stream, StreamExt, stream};
 use openraft::{
     base::{BoxFuture, BoxStream},
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
-    network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2},
+    network::{Backoff, RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -44,6 +44,14 @@ use crate::rpc::raft_client::RaftClient;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Largest message: an entry of 4 MiB with its frame, or a batch of smaller ones.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A reply to replication waits for the peer's disk: it may take so many times as long as a peer's silence
+/// may. A slow disk is no dead node.
+const SLOW_DISK: u32 = 4;
+/// After a failure of replication.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// After each further one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes connections for openraft.
 #[derive(Debug, Clone)]
@@ -221,11 +229,17 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let replies = self.call(RPCTypes::AppendEntries, &within, call).await?;
             let (target, acknowledged) = (self.target, self.acknowledged.clone());
             let note = move |index| acknowledged.note(target, &vote, index);
-            let stall = self.stall;
+            let stall = self.stall * SLOW_DISK;
             let state = Replies { replies, sent, received: 0, stall, note: Box::new(note) };
             let output: BoxStream<'s, _> = Box::pin(stream::unfold(Some(state), Replies::next));
             Ok(output)
         })
+    }
+
+    /// The pause before each request after a failure, until one succeeds. openraft's own is one pause of
+    /// 200 ms and then a second each time, also for a node that is well again: its people wait for that.
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(iter::once(FIRST_PAUSE).chain(iter::repeat(PAUSE))))
     }
 
     async fn vote(
