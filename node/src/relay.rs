@@ -13,9 +13,11 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tandem_media_relay::{limits::ATTEST_TO_MAX, process::PidFile};
 use tandem_proto::relay::v1 as wire;
 use tokio::{process::Child, time::Instant};
+use tonic::Code;
 
 use crate::{
     cluster::{
@@ -37,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// First pause before a relay that ended is started again; doubles up to the next one.
 const AGAIN: Duration = Duration::from_millis(50);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Questions in a row that a relay may leave unanswered, each for [`WITNESS_EVERY`].
+const UNANSWERED_MAX: u32 = 3;
 /// A relay that ran for so long was started well.
 const RAN_WELL: Duration = Duration::from_secs(10);
 /// How often the relay is asked whether it still watches this process.
@@ -70,7 +74,7 @@ pub async fn start(config: Arc<Config>, file: PathBuf, peers: &Peers) -> Result<
         }
         tokio::time::sleep(LOOK_EVERY / 2).await;
     }
-    tokio::spawn(keep(config, file, running));
+    tokio::spawn(keep(config, file, peers.clone(), running));
     Ok(())
 }
 
@@ -88,12 +92,26 @@ async fn keep_alive(config: Arc<Config>, peers: Peers) {
     }
 }
 
-/// Starts the relay again whenever it ends.
-async fn keep(config: Arc<Config>, file: PathBuf, mut running: Running) {
+/// Starts the relay again whenever it ends, and ends one that runs and does not answer: its audio
+/// stands still, and nobody else can tell that it will not go on.
+async fn keep(config: Arc<Config>, file: PathBuf, peers: Peers, mut running: Running) {
     let mut pause = AGAIN;
     loop {
         let since = Instant::now();
-        let how = running.until_ended().await;
+        let ended = tokio::select! {
+            how = running.until_ended() => Some(how),
+            () = until_silent(&config, &peers) => None,
+        };
+        let how = match ended {
+            Some(how) => how,
+            None => {
+                tracing::error!("the relay runs and does not answer: it is killed");
+                if let Err(error) = running.kill() {
+                    tracing::error!(%error, "the relay cannot be killed");
+                }
+                running.until_ended().await
+            }
+        };
         tracing::error!(how, "the relay has ended: it is started again");
         pause = if since.elapsed() > RAN_WELL { AGAIN } else { (pause * 2).min(AGAIN_MAX) };
         running = loop {
@@ -103,6 +121,19 @@ async fn keep(config: Arc<Config>, file: PathBuf, mut running: Running) {
                 Err(error) => tracing::error!(%error, "the relay cannot be started"),
             }
             pause = (pause * 2).min(AGAIN_MAX);
+        };
+    }
+}
+
+/// Waits until the relay has let several questions in a row go unanswered. A refused connection is none
+/// of them: a relay that starts refuses too, and one that ended is seen otherwise.
+async fn until_silent(config: &Config, peers: &Peers) {
+    let mut unanswered = 0;
+    while unanswered < UNANSWERED_MAX {
+        tokio::time::sleep(WITNESS_EVERY / 2).await;
+        unanswered = match describe(config, peers).await {
+            Err(status) if status.code() == Code::DeadlineExceeded => unanswered + 1,
+            _ => 0,
         };
     }
 }
@@ -142,6 +173,19 @@ impl Running {
                 Err(error) => Some(error.to_string()),
             },
             Self::Found(found) => (!found.is_alive()).then(|| "its process is gone".to_owned()),
+        }
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        match self {
+            Self::Child(child) => child.start_kill(),
+            // Its number may be somebody else's by now.
+            Self::Found(found) if !found.is_alive() => Ok(()),
+            Self::Found(found) => {
+                let pid = i32::try_from(found.pid).ok().and_then(Pid::from_raw);
+                let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+                Ok(kill_process(pid, Signal::KILL)?)
+            }
         }
     }
 

@@ -104,9 +104,9 @@ async fn register(core: &Core, config: &Config) -> Result<Grant, Exit> {
             Ok(Err(rejection @ Rejection::NodeMustSupportVersion { .. })) => {
                 return Err(Exit::Config(rejection.to_string()));
             }
-            Ok(Err(rejection @ Rejection::NodeMustBeMember(_))) => {
+            Ok(Err(Rejection::NodeMustBeMember(_))) => {
                 // A newcomer's admission is on its way.
-                tracing::info!(%rejection, "not admitted yet");
+                tracing::info!("not admitted yet: asking again");
                 tokio::time::sleep(ADMITTED_LOOK).await;
             }
             Ok(Err(rejection)) => {

@@ -21,7 +21,7 @@ use tandem_sip::{
 };
 use tokio::sync::mpsc;
 
-use super::{INBOX_MAX, Inbox, Sockets, notes, relays::Relays};
+use super::{INBOX_MAX, Inbox, Sockets, notes::Notes, relays::Relays};
 use crate::cluster::{
     awake::Moment,
     core::Core,
@@ -48,6 +48,7 @@ pub struct Driver {
     /// Legs of this life that call control was told about.
     told: BTreeSet<LegId>,
     site_state: Option<SiteState>,
+    notes: Notes,
     /// When call control was last given something.
     last_turn: Moment,
 }
@@ -75,6 +76,7 @@ impl Driver {
             life: None,
             told: BTreeSet::new(),
             site_state: None,
+            notes: Notes::default(),
             last_turn: Moment::now(),
         }
     }
@@ -230,7 +232,7 @@ impl Driver {
             }
             Output::LookUp { ticket, user } => Some(self.look_up(ticket, &user)),
             Output::Note(note) => {
-                notes::log(&note);
+                self.notes.log(&note);
                 None
             }
         }

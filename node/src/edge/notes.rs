@@ -2,7 +2,25 @@
 
 use tandem_callcontrol::io::Note;
 
-pub(super) fn log(note: &Note) {
+/// Logs notes, and knows of those before.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    had_a_lease: bool,
+}
+
+impl Notes {
+    pub(super) fn log(&mut self, note: &Note) {
+        if matches!(note, Note::Held) && !self.had_a_lease {
+            // Every node begins without one.
+            tracing::info!("no lease yet: nothing is originated");
+            return;
+        }
+        self.had_a_lease |= matches!(note, Note::Released);
+        log(note);
+    }
+}
+
+fn log(note: &Note) {
     match note {
         Note::CallAnswered { leg } => tracing::debug!(%leg, "a caller is in the queue"),
         Note::CallRefused { status, why } => {
