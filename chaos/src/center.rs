@@ -12,6 +12,8 @@ use crate::cluster::LocalCluster;
 
 /// How long a phone may take to register.
 const REGISTER_MS_MAX: u64 = 20_000;
+/// How long a queue lets a phone ring, milliseconds.
+pub const RING_MS: u64 = 15_000;
 /// All phones have the same password: it is the laboratory's.
 pub const PASSWORD: &str = "laboratory";
 
@@ -35,7 +37,7 @@ impl QueueSetup {
                 weight: 0,
                 site_choice: "any".to_owned(),
                 widen_after_ms: 0,
-                ring_ms: 15_000,
+                ring_ms: RING_MS,
                 wrap_up_ms: 0,
                 length_max: 1_000,
                 wait_max_ms: 0,

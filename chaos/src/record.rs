@@ -46,7 +46,8 @@ use tandem_phone::{Call, EventKind, EventStream, Phone, RunTime, SenderTag, Worl
 use tokio::task::JoinHandle;
 
 use crate::{
-    check::{AgentFacts, AgentLeg, CallerLeg, Evidence},
+    center::RING_MS,
+    check::{AgentFacts, AgentLeg, CallerLeg, Evidence, IgnoredInvite},
     faults::Fault,
 };
 
@@ -76,6 +77,8 @@ pub struct Recorder {
 struct Book {
     callers: Vec<(CallerFacts, Call, Option<RunTime>)>,
     legs: Vec<Rung>,
+    /// Agent, caller's number, when.
+    ignored: Vec<(String, Option<String>, RunTime)>,
     faults: Vec<Fault>,
     /// Events that came too fast to be read.
     lost: u64,
@@ -138,14 +141,15 @@ impl Recorder {
     /// When the world has stopped while calls were open, or events were lost: evidence with holes
     /// is none.
     pub async fn evidence(&self) -> Result<Evidence> {
-        let (callers, legs, faults) = {
+        let (callers, legs, ignored, faults) = {
             let book = self.book();
             ensure!(book.lost == 0, "{} events were lost: the machine is too busy", book.lost);
             ensure!(book.missed.is_empty(), "calls without a record: {:?}", book.missed);
             let legs = book.legs.iter().map(|rung| {
                 (rung.agent.clone(), rung.invited_by, rung.call.clone(), rung.from_number.clone())
             });
-            (book.callers.clone(), legs.collect::<Vec<_>>(), book.faults.clone())
+            let (legs, ignored) = (legs.collect::<Vec<_>>(), book.ignored.clone());
+            (book.callers.clone(), legs, ignored, book.faults.clone())
         };
         let mut evidence = Evidence {
             agents: self.agents.clone(),
@@ -168,11 +172,13 @@ impl Recorder {
         }
         for (agent, invited_by, call, from_number) in legs {
             let report = call.report().await.context("an agent's report")?;
-            // A second call of the same person: the last one that had begun.
-            let calls = from_number.and_then(|number| tags.get(&number));
-            let begun = calls.and_then(|calls| calls.iter().rfind(|it| it.0 <= report.started_us));
-            let rings_for = begun.map(|(_, tag)| *tag);
+            let rings_for = caller_of(&tags, from_number, report.started_us);
             evidence.legs.push(AgentLeg { agent, invited_by, rings_for, report });
+        }
+        for (agent, number, at_us) in ignored {
+            let rings_for = caller_of(&tags, number, at_us);
+            let until_us = at_us.plus_ms(RING_MS);
+            evidence.ignored.push(IgnoredInvite { agent, rings_for, at_us, until_us });
         }
         Ok(evidence)
     }
@@ -188,6 +194,16 @@ impl Drop for Recorder {
     }
 }
 
+/// Whose call it is. A second call of the same person: the last one that had begun.
+fn caller_of(
+    tags: &BTreeMap<String, Vec<(RunTime, SenderTag)>>,
+    number: Option<String>,
+    at: RunTime,
+) -> Option<SenderTag> {
+    let calls = tags.get(&number?)?;
+    calls.iter().rfind(|it| it.0 <= at).map(|(_, tag)| *tag)
+}
+
 fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     // A panic elsewhere leaves complete entries behind.
     book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,6 +212,10 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 async fn listen(mut events: EventStream, phones: BTreeMap<String, Phone>, book: Arc<Mutex<Book>>) {
     while let Some(event) = events.next().await {
         lock(&book).lost = events.lost();
+        if let EventKind::InviteIgnored { caller } = &event.kind {
+            let ignored = (event.phone.clone(), caller.clone(), event.at_us);
+            lock(&book).ignored.push(ignored);
+        }
         let EventKind::InviteReceived { from, sender_tag } = event.kind else { continue };
         let Some(phone) = phones.get(&event.phone) else { continue };
         let rung = rung(phone, from, sender_tag).await;

@@ -37,6 +37,19 @@ pub struct AgentLeg {
     pub report: CallReport,
 }
 
+/// An INVITE to a phone that says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredInvite {
+    /// The agent.
+    pub agent: String,
+    /// The caller for whom the phone would ring, by the tag of the caller's audio.
+    pub rings_for: Option<SenderTag>,
+    /// When it came.
+    pub at_us: RunTime,
+    /// Until when the queue waits for the phone, at most.
+    pub until_us: RunTime,
+}
+
 /// An agent as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentFacts {
@@ -55,6 +68,9 @@ pub struct Evidence {
     pub callers: Vec<CallerLeg>,
     /// Agents' calls, the ones that only rang included.
     pub legs: Vec<AgentLeg>,
+    /// Invitations that a phone will never answer.
+    #[serde(default)]
+    pub ignored: Vec<IgnoredInvite>,
     /// Agents.
     pub agents: Vec<AgentFacts>,
     /// Faults in the order in which they were made.

@@ -45,7 +45,9 @@ pub mod statistics;
 use serde::Serialize;
 
 pub use conversation::{Conversation, conversations};
-pub use evidence::{AgentFacts, AgentLeg, CallerLeg, Evidence, is_open, taken_over_us};
+pub use evidence::{
+    AgentFacts, AgentLeg, CallerLeg, Evidence, IgnoredInvite, is_open, taken_over_us,
+};
 pub use problem::Problem;
 
 use audio::HeardGap;

@@ -10,6 +10,8 @@
 use serde::Serialize;
 use tandem_phone::RunTime;
 
+use crate::faults::FaultKind;
+
 use super::{
     CallerLeg, Conversation, Evidence, Problem, conversation::first_of, evidence::taken_over_us,
 };
@@ -103,14 +105,18 @@ fn was_offered(
     let rings = evidence.legs.iter().filter(|leg| leg.rings_for.is_some() && leg.rings_for == tag);
     let heard = conversations.iter().filter(|conversation| conversation.caller == caller);
     let heard = heard.filter_map(|conversation| evidence.legs.get(conversation.leg));
+    let silent = evidence.ignored.iter().filter(|it| it.rings_for.is_some() && it.rings_for == tag);
+    let mut silent = silent.map(|it| (it.at_us, it.until_us));
     rings.chain(heard).any(|leg| {
         leg.report.started_us <= at.plus_ms(AT_ONCE_MS)
             && leg.report.ended_us.is_none_or(|ended| ended > at)
-    })
+    }) || silent.any(|(from, until)| from <= at.plus_ms(AT_ONCE_MS) && until > at)
 }
 
 fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64) -> Cause {
-    let lost = evidence.faults.iter().filter(|fault| fault.kind.loses_node());
+    // A link that flaps loses the node too, as far as the others can tell.
+    let loses = |kind: FaultKind| kind.loses_node() || kind == FaultKind::CutLink;
+    let lost = evidence.faults.iter().filter(|fault| loses(fault.kind));
     let mut lost = lost.filter(|fault| fault.made_us <= at);
     let is_running = lost.any(|fault| {
         caller.owner(fault.made_us) == Some(fault.sip)
@@ -123,9 +129,8 @@ fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64
 
 #[cfg(test)]
 mod tests {
-    use super::super::{conversations, fixture::Run};
+    use super::super::{IgnoredInvite, conversations, fixture::Run};
     use super::*;
-    use crate::faults::FaultKind;
 
     fn causes(run: &Run) -> Vec<Cause> {
         let conversations = conversations(&run.evidence);
@@ -166,6 +171,21 @@ mod tests {
             causes(&two(2_000, (3_001 + AT_ONCE_MS, 5_000), (3_000, 3_500))),
             [Cause::Order]
         );
+    }
+
+    // Goal: nor was one whose phone said nothing at all, while the queue waits for that phone.
+    #[test]
+    fn a_silent_phone_is_no_inversion() {
+        for (from_ms, until_ms, found) in
+            [(2_900, 17_900, 0), (2_900, 3_000, 1), (3_000 + AT_ONCE_MS + 1, 19_000, 1)]
+        {
+            let mut run = two(2_000, (3_600, 4_000), (3_000, 3_500));
+            let rings_for = Some(run.evidence.callers[0].report.sender_tag);
+            let (at_us, until_us) = (RunTime::from_ms(from_ms), RunTime::from_ms(until_ms));
+            let agent = "eve".to_owned();
+            run.evidence.ignored.push(IgnoredInvite { agent, rings_for, at_us, until_us });
+            assert_eq!(causes(&run).len(), found, "{from_ms} {until_ms}");
+        }
     }
 
     // Goal: other lines do not count; nor does a caller who has left; one who is never served does.

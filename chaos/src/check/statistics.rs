@@ -192,26 +192,32 @@ pub fn wrong_counts(
         true => (0, 0),
         false => (said.gone_talking, said.gone_waiting),
     };
-    // (what, surely so, so at most, the phones' count)
+    // Who was sent on to the next node may have been taken in by the log all the same, too late to be
+    // answered: their first try is a contact that nobody lost.
+    let sent_on = match evidence.faults.is_empty() {
+        true => 0,
+        false => tries_sent_on(evidence),
+    };
+    // (what, surely so, so at most, the phones' count, and so many more)
     let figures = [
-        ("served", said.served, said.served + talking, truth.served),
-        ("abandoned", said.abandoned, said.abandoned + waiting, truth.abandoned),
-        ("lost", said.lost, said.lost + said.gone_talking + said.gone_waiting, truth.lost),
+        ("served", said.served, said.served + talking, truth.served, 0),
+        ("abandoned", said.abandoned, said.abandoned + waiting, truth.abandoned, 0),
+        ("lost", said.lost, said.lost + said.gone_talking + said.gone_waiting, truth.lost, sent_on),
     ];
-    for (what, surely, at_most, truth) in figures {
-        if truth < surely || truth > at_most {
+    for (what, surely, at_most, truth, more) in figures {
+        if truth + more < surely || truth > at_most {
             problems.push(Problem::WrongFigure {
                 what: what.to_owned(),
                 at_us: evidence.ended_us,
                 said: if truth < surely { surely } else { at_most },
                 least: truth,
-                most: truth,
+                most: truth + more,
             });
         }
     }
     // What is open one way or the other must still add up.
     let (counted, calls) = (said.all(), truth.all());
-    if problems.is_empty() && counted != calls {
+    if problems.is_empty() && !(calls..=calls + sent_on).contains(&counted) {
         problems.push(Problem::WrongFigure {
             what: "ended contacts".to_owned(),
             at_us: evidence.ended_us,
@@ -221,6 +227,13 @@ pub fn wrong_counts(
         });
     }
     problems
+}
+
+/// Tries of callers that a node gave up, so that their carrier went on to the next.
+fn tries_sent_on(evidence: &Evidence) -> u64 {
+    let tries = evidence.callers.iter().flat_map(|caller| &caller.report.attempts);
+    let sent_on = |outcome: &str| matches!(outcome, "503" | "timeout" | "transport");
+    tries.filter(|attempt| attempt.outcome.as_deref().is_some_and(sent_on)).count() as u64
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub enum Action {
     KillNode,
     /// The relay is killed (SIGKILL); its node starts it again.
     KillRelay,
+    /// The relay is frozen (SIGSTOP); its node finds out, kills it and starts it again.
+    FreezeRelay,
     /// Node and relay are killed at once, and started again.
     KillSite,
     /// The node is frozen (SIGSTOP), and goes on.
@@ -155,7 +157,10 @@ impl Action {
             | Self::BitFlip { .. } => Needs::Disks,
             Self::SipStorm { .. } | Self::PhonesSilent => Needs::People,
             Self::ClockStep { .. } | Self::ClockRate { .. } => Needs::Clocks,
-            Self::CpuLimit { .. } | Self::Descriptors | Self::CrashPoints { .. } => Needs::Limits,
+            Self::FreezeRelay
+            | Self::CpuLimit { .. }
+            | Self::Descriptors
+            | Self::CrashPoints { .. } => Needs::Limits,
         }
     }
 
@@ -175,7 +180,8 @@ impl Action {
             | Self::LyingDisk { .. }
             | Self::BitFlip { .. }
             | Self::CrashPoints { .. } => FaultKind::KillNode,
-            Self::KillRelay => FaultKind::KillRelay,
+            // As lost to calls as if it had been killed.
+            Self::KillRelay | Self::FreezeRelay => FaultKind::KillRelay,
             Self::KillSite => FaultKind::KillSite,
             Self::FreezeNode => FaultKind::FreezeNode,
             Self::DrainSite => FaultKind::DrainSite,
@@ -209,6 +215,7 @@ impl Action {
     /// In a few words, before the name of a site.
     pub(super) const fn words(&self) -> &'static str {
         match self {
+            Self::FreezeRelay => "freeze the relay of",
             Self::DiskFull => "fill the disk of",
             Self::DiskSlow { .. } => "slow the disk of",
             Self::SyncFails => "refuse a sync of the disk of",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tandem_lab::{
     disk::{
         Answer, Disk, Order, Settings,
@@ -194,6 +194,7 @@ impl Stage<'_> {
             Action::ClockRate { permille } => {
                 self.set_clock(site, Setting { offset_ms: 0, rate_permille: *permille })?;
             }
+            Action::FreezeRelay => self.cluster.relay(site)?.signal(Signal::STOP)?,
             Action::CpuLimit { percent } => self.limit_cpu(site, *percent).await?,
             Action::Descriptors => self.limit_descriptors(site).await?,
             _ => bail!("{}: this is not made by a machine", action.words()),

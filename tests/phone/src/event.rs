@@ -67,6 +67,11 @@ pub enum EventKind {
         /// The tag that this side will send.
         sender_tag: SenderTag,
     },
+    /// A phone got an INVITE and will never answer it.
+    InviteIgnored {
+        /// The user part of its From: who calls.
+        caller: Option<String>,
+    },
     /// A caller sent its INVITE.
     InviteSent {
         /// Where to.

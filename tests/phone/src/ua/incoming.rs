@@ -45,6 +45,9 @@ impl Core {
         let policy = (state.policy)(incoming);
         if policy == AnswerPolicy::NeverRespond {
             state.ignored_invites += 1;
+            let label = state.config.label.clone();
+            let caller = request.message.header("From").and_then(user_of).map(str::to_owned);
+            self.tell(label, None, EventKind::InviteIgnored { caller });
             return self.transactions.ignore(self.now, &key);
         }
         if state.legs.len() >= state.config.lines {
@@ -414,4 +417,10 @@ fn with_routes(mut response: Message, request: &Received) -> Message {
         response.push("Record-Route", route);
     }
     response
+}
+
+/// The user part of the URI in a From header.
+fn user_of(header: &str) -> Option<&str> {
+    let (_, rest) = header.split_once("sip:").or_else(|| header.split_once("sips:"))?;
+    rest.split_once('@').map(|(user, _)| user)
 }
