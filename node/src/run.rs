@@ -68,9 +68,9 @@ pub fn check(file: &Path) -> Result<(), Exit> {
         .map_err(|error| Exit::Security(error.to_string()))?;
     server(&tls)?;
     if config.node.start_relay == StartRelay::Node {
-        let security = |error: String| Exit::Security(error);
-        let relay = config.relay.relay_id().map_err(|error| security(error.to_string()))?;
-        TlsMaterial::load(&config.tls, &relay).map_err(|error| security(error.to_string()))?;
+        let relay = config.relay.relay_id().map_err(|error| Exit::Config(error.to_string()))?;
+        TlsMaterial::load(&config.tls, &relay)
+            .map_err(|error| Exit::Security(error.to_string()))?;
     }
     telemetry::filter(&config.log)?;
     let key = keys::read(&config.security.cluster_key)?;

@@ -114,15 +114,17 @@ fn was_offered(
 }
 
 fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64) -> Cause {
-    // A link that flaps loses the node too, as far as the others can tell.
-    let loses = |kind: FaultKind| kind.loses_node() || kind == FaultKind::CutLink;
-    let lost = evidence.faults.iter().filter(|fault| loses(fault.kind));
+    // A cut link may lose the node too, as far as the others can tell: then another took the leg over.
+    let may_lose = |kind: FaultKind| kind.loses_node() || kind == FaultKind::CutLink;
+    let lost = evidence.faults.iter().filter(|fault| may_lose(fault.kind));
     let mut lost = lost.filter(|fault| fault.made_us <= at);
     let is_running = lost.any(|fault| {
         caller.owner(fault.made_us) == Some(fault.sip)
-            && taken_over_us(&caller.report, fault.sip, fault.made_us)
+            && match taken_over_us(&caller.report, fault.sip, fault.made_us) {
                 // The phone's word reaches the log, and the log the node that offers, a moment later.
-                .is_none_or(|taken| taken.plus_ms(confirmed_ms) > at)
+                Some(taken) => taken.plus_ms(confirmed_ms) > at,
+                None => fault.kind.loses_node(),
+            }
     });
     if is_running { Cause::TakeoverRunning } else { Cause::Order }
 }
@@ -214,6 +216,19 @@ mod tests {
             run.fault(FaultKind::KillNode, 0, 2_500);
             run.reinvite_caller(0, 1, taken_ms);
             assert_eq!(causes(&run), [cause], "{taken_ms}");
+        }
+    }
+
+    // Goal: a cut link excuses only callers whom another node then took over.
+    #[test]
+    fn a_cut_link_is_no_excuse_by_itself() {
+        for (taken_over, cause) in [(true, Cause::TakeoverRunning), (false, Cause::Order)] {
+            let mut run = two(2_000, (3_600, 4_000), (3_000, 3_500));
+            run.fault(FaultKind::CutLink, 0, 2_500);
+            if taken_over {
+                run.reinvite_caller(0, 1, 3_100);
+            }
+            assert_eq!(causes(&run), [cause], "{taken_over}");
         }
     }
 

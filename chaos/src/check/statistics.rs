@@ -119,6 +119,8 @@ pub struct Ended {
     pub abandoned: u64,
     /// Ended by neither.
     pub lost: u64,
+    /// Of them: taken in and never answered.
+    pub unanswered: u64,
     /// Talked, and their phone did not know the call any more: served or lost.
     pub gone_talking: u64,
     /// The same before an agent answered: abandoned or lost.
@@ -165,6 +167,10 @@ pub fn counted(contacts: &[api::Contact]) -> (Ended, Vec<Problem>) {
             (true, "abandoned" | "caller-hung-up") => ended.abandoned += 1,
             (false, "caller-gone") => ended.gone_talking += 1,
             (true, "caller-gone") => ended.gone_waiting += 1,
+            (true, "failed") => {
+                ended.lost += 1;
+                ended.unanswered += 1;
+            }
             _ => ended.lost += 1,
         }
     }
@@ -196,22 +202,23 @@ pub fn wrong_counts(
     // answered: their first try is a contact that nobody lost.
     let sent_on = match evidence.faults.is_empty() {
         true => 0,
-        false => tries_sent_on(evidence),
+        false => said.unanswered.min(tries_sent_on(evidence)),
     };
-    // (what, surely so, so at most, the phones' count, and so many more)
+    let lost_at_most = said.lost + said.gone_talking + said.gone_waiting;
+    // (what, surely so, so at most, the phones' count)
     let figures = [
-        ("served", said.served, said.served + talking, truth.served, 0),
-        ("abandoned", said.abandoned, said.abandoned + waiting, truth.abandoned, 0),
-        ("lost", said.lost, said.lost + said.gone_talking + said.gone_waiting, truth.lost, sent_on),
+        ("served", said.served, said.served + talking, truth.served),
+        ("abandoned", said.abandoned, said.abandoned + waiting, truth.abandoned),
+        ("lost", said.lost - sent_on, lost_at_most, truth.lost),
     ];
-    for (what, surely, at_most, truth, more) in figures {
-        if truth + more < surely || truth > at_most {
+    for (what, surely, at_most, truth) in figures {
+        if truth < surely || truth > at_most {
             problems.push(Problem::WrongFigure {
                 what: what.to_owned(),
                 at_us: evidence.ended_us,
                 said: if truth < surely { surely } else { at_most },
                 least: truth,
-                most: truth + more,
+                most: truth,
             });
         }
     }
@@ -238,6 +245,8 @@ fn tries_sent_on(evidence: &Evidence) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tandem_phone::Attempt;
+
     use super::super::{conversations, fixture::Run};
     use super::*;
 
@@ -333,6 +342,34 @@ mod tests {
             assert_eq!(miscounts_of(&run, contacts), without, "without: {contacts:?}");
             run.fault(crate::faults::FaultKind::KillNode, 1, 4_000);
             assert_eq!(miscounts_of(&run, contacts), after_a_fault, "{contacts:?}");
+        }
+    }
+
+    // Goal: after a fault, a contact that was taken in and never answered is excused once for each try
+    // that was sent on to another node; any other end is not.
+    #[test]
+    fn who_was_sent_on_may_be_counted_twice() {
+        let (served, left) = (contact("1", "ann", "agent-hung-up"), contact("2", "", "abandoned"));
+        let late = |id| contact(id, "", "failed");
+        let rows: [(&[api::Contact], u64, usize); 5] = [
+            (&[served.clone(), left.clone(), late("3")], 1, 0),
+            (&[served.clone(), left.clone(), late("3")], 0, 1),
+            (&[served.clone(), left.clone(), late("3"), late("4")], 1, 1),
+            (&[served.clone(), left, contact("3", "", "caller-leg-lost")], 1, 1),
+            (&[served, late("3")], 1, 1),
+        ];
+        for (contacts, sent_on, found) in rows {
+            let mut run = run();
+            for _ in 0..sent_on {
+                let caller = &mut run.evidence.callers[0];
+                let (at_us, node) = (caller.report.started_us, "127.0.1.1:5060".parse().unwrap());
+                let outcome = Some("503".to_owned());
+                caller.report.attempts.push(Attempt { at_us, node, outcome });
+            }
+            let without = miscounts_of(&run, contacts);
+            assert!(without > 0, "without a fault: {contacts:?}");
+            run.fault(crate::faults::FaultKind::KillNode, 1, 4_000);
+            assert_eq!(miscounts_of(&run, contacts), found, "{sent_on} {contacts:?}");
         }
     }
 

@@ -12,6 +12,8 @@ use tandem_proto::api::v1::{
 use tandem_routing::{
     command::{Command, Rejection as QueueRejection},
     entity::EndReason,
+    ids::TenantId,
+    name::Name,
 };
 use tonic::{Request, Response, Status};
 
@@ -38,17 +40,14 @@ impl Contacts for Api {
         let now = self.core()?.clock.now();
         let (as_of, found) = self
             .read(asked.consistency, |machine| {
-                if let Some(name) = &queue
-                    && machine.queue().queues().iter().all(|row| row.name != *name)
-                {
-                    return Err(QueueRejection::QueueMustExist(name.clone()));
-                }
+                let find = |name: Name| {
+                    let found = machine.queue().queue_named(TenantId::DEFAULT, &name);
+                    found.map(|queue| queue.id).ok_or(QueueRejection::QueueMustExist(name))
+                };
+                let wanted = queue.map(find).transpose()?;
                 let view = View { machine, now };
                 let in_queue = |row: &&tandem_routing::entity::Contact| {
-                    queue.as_ref().is_none_or(|wanted| {
-                        let queue = machine.queue().queues().get(&row.queue);
-                        queue.is_some_and(|queue| queue.name == *wanted)
-                    })
+                    wanted.is_none_or(|wanted| row.queue == wanted)
                 };
                 let mut rows: Vec<_> = machine.queue().contacts().iter().filter(in_queue).collect();
                 rows.sort_by_key(|row| (row.queue, row.wait_key()));
@@ -56,7 +55,7 @@ impl Contacts for Api {
                 rows.truncate(limit);
                 let contacts: Vec<Contact> =
                     rows.into_iter().map(|row| view.contact(row)).collect();
-                Ok((contacts, more))
+                Ok::<_, QueueRejection>((contacts, more))
             })
             .await?;
         let (contacts, more) = found.map_err(|error| Status::not_found(error.to_string()))?;

@@ -239,7 +239,7 @@ impl Session {
         let until = until.min(Instant::now() + CONNECT_WITHIN);
         match tokio::time::timeout_at(until.into(), endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(error)) => Err(unreachable(node, &chain(&error))),
+            Ok(Err(error)) => Err(not_connected(node, &chain(&error))),
             Err(_) => Err(Failed::NotDone(format!(
                 "{node} takes the connection and does not answer: it is frozen or overloaded, or this \
                  is no [api] address"
@@ -265,7 +265,7 @@ fn certificates(error: &TlsError) -> String {
 }
 
 /// Why a connection could not be made.
-fn unreachable(node: &str, cause: &str) -> Failed {
+fn not_connected(node: &str, cause: &str) -> Failed {
     if cause.contains("invalid peer certificate") {
         let text = format!(
             "{node} is not of this operator's cluster ({cause}): give the folder of its certificates \

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tandem_cluster::{
     command::{Command, Outcome},
     ids::{DiskId, NodeId},
+    node::Node,
 };
 use tandem_raft_store::{NodeRecord, StateMachine, StoreHandle, TypeConfig};
 use tonic::Request;
@@ -148,16 +149,10 @@ impl Core {
         self.proposer.propose(command, None, within, Then::Pursue).await
     }
 
-    /// Proposes what an operator asked for, who is told how it ended.
-    ///
-    /// # Errors
-    /// [`ProposeError`].
-    pub async fn propose_once(
-        &self,
-        command: Command,
-        within: Duration,
-    ) -> Result<Outcome, ProposeError> {
-        self.proposer.propose(command, None, within, Then::Forget).await
+    /// Whether a node is up, as far as this one has applied the log.
+    #[must_use]
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.store.read(|replica, _| replica.0.nodes().get(&node).is_some_and(Node::is_up))
     }
 
     /// Waits until this node has applied everything that was committed before this call.

@@ -33,7 +33,7 @@ use super::{
     network::Network,
     observer::{Observed, Observer},
     peers::{Peers, Purpose},
-    proposer::Proposer,
+    proposer::{Proposer, Then},
     quorum::Quorum,
     voters::{ask_leader, tell_leaders},
 };
@@ -252,7 +252,8 @@ impl Membership {
             disk,
             cluster_address: at,
         };
-        settle(core.propose_once(Command::AdmitNode(admit), STEP_WITHIN).await)?;
+        let admit = Command::AdmitNode(admit);
+        settle(core.proposer.propose(admit, None, STEP_WITHIN, Then::Forget).await)?;
         let record = node_record(&who.cluster_address, &who.name, disk)?;
         let adopt = wire::AdoptRequest {
             cluster: cluster.to_string(),

@@ -12,6 +12,7 @@ use super::{
     core::Core,
     identity::not_leader,
     member::{STEP_WITHIN, settle},
+    proposer::Then,
 };
 
 /// Whoever asked for a removal ends it; after so long the leader does.
@@ -29,7 +30,8 @@ pub(crate) async fn remove(core: &Core, node: NodeId, within: Duration) -> Resul
             "{node} is not in this cluster's books: `tandem cluster status` lists who is"
         )));
     }
-    settle(core.propose_once(Command::RemoveNode { node }, within).await)?;
+    let command = Command::RemoveNode { node };
+    settle(core.proposer.propose(command, None, within, Then::Forget).await)?;
     leave(core, node).await.map_err(|status| match status.code() {
         Code::FailedPrecondition | Code::Unknown => status,
         _ => not_seen(node, status.message()),
@@ -51,16 +53,18 @@ async fn leave(core: &Core, node: NodeId) -> Result<u64, Status> {
 /// Who is out of the books and, a while later, still in Raft's membership: whoever asked for the removal
 /// has gone, or the leader has changed meanwhile.
 pub(super) fn unfinished(core: &Core) -> Vec<NodeId> {
-    let metrics = core.raft.server_metrics();
-    let view = metrics.borrow_watched();
+    let members: Vec<NodeId> = {
+        let metrics = core.raft.server_metrics();
+        let view = metrics.borrow_watched();
+        view.membership_config.membership().nodes().map(|(node, _)| NodeId(*node)).collect()
+    };
     let now = core.clock.now();
     core.store.read(|replica, _| {
         let is_due = |node: &NodeId| match replica.0.nodes().get(node).map(|row| row.life) {
             Some(NodeLife::Removed { since }) => now.since(since) > FINISH_AFTER,
             _ => false,
         };
-        let members = view.membership_config.membership().nodes();
-        members.map(|(node, _)| NodeId(*node)).filter(is_due).collect()
+        members.into_iter().filter(is_due).collect()
     })
 }
 
@@ -81,10 +85,7 @@ pub(super) async fn remove_voter(core: &Core, node: NodeId) -> Result<u64, Statu
         let leader = core.leader().filter(|leader| *leader != core.member.node);
         return Err(not_leader(leader));
     }
-    let up = core.store.read(|replica, _| {
-        replica.0.nodes().get(&node).is_some_and(tandem_cluster::node::Node::is_up)
-    });
-    if up {
+    if core.is_up(node) {
         return Err(Status::failed_precondition(format!("{node} is up: stop it first")));
     }
     let voter = core.raft.voter_ids().any(|voter| voter == node.0);

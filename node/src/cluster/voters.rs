@@ -54,10 +54,7 @@ pub(crate) async fn hand_over(core: &Core, to: NodeId) -> Result<NodeId, Status>
     if !core.raft.voter_ids().any(|voter| voter == to.0) {
         return Err(Status::failed_precondition(format!("{to} is not a voter")));
     }
-    let up = core.store.read(|replica, _| {
-        replica.0.nodes().get(&to).is_some_and(tandem_cluster::node::Node::is_up)
-    });
-    if !up {
+    if !core.is_up(to) {
         return Err(Status::failed_precondition(format!(
             "{to} is not up: it cannot lead; nothing was changed"
         )));
@@ -69,7 +66,11 @@ pub(crate) async fn hand_over(core: &Core, to: NodeId) -> Result<NodeId, Status>
         .map_err(|error| Status::unavailable(error.to_string()))?;
     core.raft.wait(Some(STEP_WITHIN)).current_leader(to.0, "leadership transfer").await.map_err(
         |_| {
-            Status::unavailable(format!("{to} did not take over leadership: its log may be behind"))
+            // The leader may have stepped down for it by now.
+            Status::unknown(format!(
+                "{to} has not taken over leadership in time, and it is not known whether it will: its \
+                 log may be behind; look with `tandem cluster status`"
+            ))
         },
     )?;
     Ok(to)

@@ -66,6 +66,8 @@ pub enum EventKind {
         from: SocketAddr,
         /// The tag that this side will send.
         sender_tag: SenderTag,
+        /// The user part of its From: who calls.
+        caller: Option<String>,
     },
     /// A phone got an INVITE and will never answer it.
     InviteIgnored {

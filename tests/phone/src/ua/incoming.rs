@@ -46,7 +46,7 @@ impl Core {
         if policy == AnswerPolicy::NeverRespond {
             state.ignored_invites += 1;
             let label = state.config.label.clone();
-            let caller = request.message.header("From").and_then(user_of).map(str::to_owned);
+            let caller = caller_of(&request);
             self.tell(label, None, EventKind::InviteIgnored { caller });
             return self.transactions.ignore(self.now, &key);
         }
@@ -141,6 +141,7 @@ impl Core {
             self.refuse(&key, &request, Refusal::new(400, "Contact Or Record-Route Unusable"));
             return None;
         };
+        let caller = caller_of(&request);
         let call = call_key(&request.call_id, request.from.tag().unwrap_or_default());
         let tag = self.new_sender_tag(&label);
         let new = NewLeg {
@@ -169,7 +170,7 @@ impl Core {
             state.legs_peak = state.legs_peak.max(state.legs.len());
         }
         self.announce(phone, id);
-        self.tell_leg(id, EventKind::InviteReceived { from: flow.remote, sender_tag: tag });
+        self.tell_leg(id, EventKind::InviteReceived { from: flow.remote, sender_tag: tag, caller });
         Some(id)
     }
 
@@ -419,8 +420,31 @@ fn with_routes(mut response: Message, request: &Received) -> Message {
     response
 }
 
+fn caller_of(request: &Received) -> Option<String> {
+    request.message.header("From").and_then(user_of).map(str::to_owned)
+}
+
 /// The user part of the URI in a From header.
 fn user_of(header: &str) -> Option<&str> {
     let (_, rest) = header.split_once("sip:").or_else(|| header.split_once("sips:"))?;
     rest.split_once('@').map(|(user, _)| user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: the number is found with and without a display name, and is none without a user.
+    #[test]
+    fn numbers_of_from() {
+        for (header, user) in [
+            ("<sip:+441632960001@tandem>;tag=1", Some("+441632960001")),
+            ("\"Ann @ home\" <sip:8000@10.0.0.1:5060>", Some("8000")),
+            ("sips:8000@tandem", Some("8000")),
+            ("<sip:tandem>", None),
+            ("garbage", None),
+        ] {
+            assert_eq!(user_of(header), user, "{header}");
+        }
+    }
 }
