@@ -5,7 +5,11 @@
 //! learns whether nothing was done for certain, or that the outcome is not known. What is done then with
 //! the command itself, the caller says beforehand ([`Then`]).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -42,6 +46,9 @@ const PENDING_MAX: usize = WINDOW_MAX as usize / 2;
 const SEND_MAX: usize = super::batcher::GROUP_MAX;
 /// Pause after a try that did not reach a leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
+/// What no log has taken is not tried again so shortly before its caller gives up, nor in the last quarter
+/// of a short wait: a try on its way at the end would leave unknown what is known to be not done.
+const LAST_TRY: Duration = Duration::from_millis(250);
 /// A try that got no answer for so long is given up and made again.
 const TRY_MAX: Duration = Duration::from_secs(3);
 
@@ -131,6 +138,8 @@ struct Pending {
     since: Instant,
     /// The next try.
     not_before: Instant,
+    /// From then on none is begun anew, unless an earlier one may have been carried out.
+    tries_end: Instant,
     stage: Stage,
     then: Then,
     reply: Option<oneshot::Sender<Result<Outcome, ProposeError>>>,
@@ -198,7 +207,7 @@ impl Proposer {
         then: Then,
     ) -> Result<Outcome, ProposeError> {
         let (reply, outcome) = oneshot::channel();
-        let sequence = self.enqueue(command, idempotency, then, reply)?;
+        let sequence = self.enqueue(command, idempotency, within, then, reply)?;
         let asked = Asked { proposer: self, sequence };
         self.inner.work.notify_one();
         match tokio::time::timeout(within, outcome).await {
@@ -211,6 +220,7 @@ impl Proposer {
         &self,
         command: Command,
         idempotency: Option<String>,
+        within: Duration,
         then: Then,
         reply: oneshot::Sender<Result<Outcome, ProposeError>>,
     ) -> Result<u64, ProposeError> {
@@ -229,6 +239,7 @@ impl Proposer {
             idempotency,
             since: now,
             not_before: now,
+            tries_end: now + within.saturating_sub(LAST_TRY.min(within / 4)),
             stage: Stage::New,
             then,
             reply: Some(reply),
@@ -374,9 +385,14 @@ impl Inner {
         let Some(life) = state.life.as_mut().filter(|life| life.epoch == epoch) else { return };
         let not_before = Instant::now() + RETRY_PAUSE;
         for sequence in sequences {
-            if let Some(pending) = life.pending.get_mut(sequence) {
-                pending.stage = pending.stage.lost(lost);
-                pending.not_before = not_before;
+            let Entry::Occupied(mut entry) = life.pending.entry(*sequence) else { continue };
+            let pending = entry.get_mut();
+            pending.stage = pending.stage.lost(lost);
+            pending.not_before = not_before;
+            if pending.stage == Stage::New && not_before >= pending.tries_end {
+                let reply = entry.remove().reply;
+                // Whoever asked may have given up.
+                reply.map(|reply| reply.send(Err(ProposeError::NotDone)));
             }
         }
     }

@@ -1,13 +1,17 @@
 //! What operators are told by a cluster that cannot decide, and that it stays true.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use tandem_chaos::cluster::LocalCluster;
+use tandem_proto::api::v1::Queue;
+use tokio::task::JoinSet;
 
 use crate::support::Lab;
 
 /// Far beyond the time after which a leader counts as unheard, in ms.
 const UNHEARD_MS: u64 = 5_000;
+/// Several times as many as milliseconds lie between two tries.
+const CHANGES: usize = 300;
 
 async fn all_up(lab: &Lab) {
     lab.cluster.until_up(&[0, 1, 2]).await.unwrap();
@@ -19,6 +23,18 @@ async fn term(cluster: &LocalCluster, index: usize) -> u64 {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What many changes are told that give up a millisecond apart: some while a try is on its way.
+async fn changes_given_up(cluster: &LocalCluster, index: usize, queue: &str) -> Vec<String> {
+    let api = cluster.api(index).unwrap();
+    let mut changes = JoinSet::new();
+    for _ in 0..CHANGES {
+        let (api, queue) = (api.clone(), Queue { name: queue.to_owned(), ..Queue::default() });
+        changes.spawn(async move { api.put_queue(queue).await.unwrap_err().to_string() });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    changes.join_all().await
 }
 
 // Goal: with the majority gone, a change ends with the exit code for "nothing was done", at a leader
@@ -49,6 +65,9 @@ async fn what_no_quorum_took_is_not_done_later() {
         ] {
             let output = lab.tandem(&[survivor], command);
             assert_eq!(output.status.code(), Some(9), "{command:?}: {}", said(&output));
+        }
+        for refused in changes_given_up(&lab.cluster, survivor, queue).await {
+            assert!(refused.contains("nothing was done"), "{refused}");
         }
         for index in others {
             lab.cluster.start_node(index).unwrap();
