@@ -119,6 +119,11 @@ impl CallControl {
                 }
                 _ => {}
             },
+            Input::LegFound { ticket, state } => {
+                if let Some(TicketUse::Unowned(leg)) = self.core.tickets.remove(&ticket) {
+                    self.core.unowned_found(now, leg, state);
+                }
+            }
             Input::Life(grant) => self.new_life(now, grant),
             Input::Lease { epoch, until } => self.core.renewed(now, epoch, until),
             Input::Slept => self.core.slept(now),
@@ -165,6 +170,7 @@ impl CallControl {
             timers: core.timers.len(),
             tickets: core.tickets.len(),
             orphans: core.orphans.len(),
+            unowned: core.unowned.len(),
             takeovers_asking: core.turns.asking(),
             takeovers_waiting: core.turns.waiting(),
             removals: core.removals.len(),
@@ -230,6 +236,7 @@ impl CallControl {
     pub(crate) fn abandon(&mut self, id: LegId) {
         let Some(mut leg) = self.forget(id) else { return };
         self.core.sip.drop_transactions(leg.owner);
+        self.core.leave_unowned(&mut leg);
         if leg.has_unknown_session() {
             self.core.release_media(&mut leg);
         } else if leg.has_session() {

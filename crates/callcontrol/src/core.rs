@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     time::Instant,
 };
 
@@ -16,7 +15,7 @@ use tandem_sip::{
     message::Request,
     prng::Prng,
     sdp::{Capabilities, Support},
-    transaction::{ClientTx, Owner, ServerTx, TransactionLayer, Transport},
+    transaction::{ClientTx, Hop, Owner, ServerTx, TransactionLayer},
 };
 
 use crate::{
@@ -29,6 +28,7 @@ use crate::{
     settings::Settings,
     timers::Timers,
     turns::Turns,
+    unowned::Unowned,
 };
 
 /// See the module.
@@ -54,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) pending: BTreeMap<ServerTx, LegId>,
     /// INVITEs of ours whose leg is forgotten: an answer is ended.
     pub(crate) orphans: BTreeMap<ClientTx, Orphan>,
+    pub(crate) unowned: Unowned,
     pub(crate) former: Former,
     pub(crate) turns: Turns,
     pub(crate) removals: Removals,
@@ -81,6 +82,8 @@ pub(crate) enum TicketUse {
     Register(u64),
     /// The registrar: a phone whose registration is over.
     Unwatch,
+    /// A phone's call that may belong to nobody.
+    Unowned(LegId),
     /// Nobody waits for the answer.
     Nothing,
 }
@@ -89,11 +92,8 @@ pub(crate) enum TicketUse {
 #[derive(Debug)]
 pub(crate) struct Orphan {
     pub(crate) invite: Request,
-    pub(crate) way: Way,
+    pub(crate) hop: Hop,
 }
-
-/// How a peer is reached.
-pub(crate) type Way = (Transport, SocketAddr);
 
 /// The tag of transactions that belong to no leg.
 pub(crate) const NO_OWNER: Owner = Owner(0);
@@ -117,6 +117,7 @@ impl Core {
             owners: BTreeMap::new(),
             pending: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            unowned: Unowned::new(),
             former: Former::default(),
             turns: Turns::default(),
             removals: Removals::default(),

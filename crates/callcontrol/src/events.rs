@@ -48,9 +48,9 @@ impl CallControl {
             Event::Timeout { client_tx, owner } | Event::TransportFailed { client_tx, owner } => {
                 self.responded(now, client_tx, owner, None);
             }
-            // A late copy, or the answer to a node that is no more. A phone that answered and is not
-            // acknowledged ends its call by itself (RFC 3261 section 13.3.1.4).
-            Event::StrayResponse { .. } => {}
+            Event::StrayResponse { response, source } => {
+                self.stray_response(now, &source, response);
+            }
             // The peer gave up, or cannot be reached: both show in the dialog's own timers.
             Event::ServerTimeout { .. } | Event::ServerTransportFailed { .. } => {}
             Event::Terminated { transaction: TransactionId::Client(tx) } => {
@@ -100,8 +100,8 @@ impl CallControl {
     ) {
         if let Some(orphan) = self.core.orphans.get(&client_tx) {
             if let Some(response) = response.filter(|response| response.status.is_success()) {
-                let (invite, way) = (orphan.invite.clone(), orphan.way);
-                self.core.end_stray(now, &invite, way, response);
+                let (invite, hop) = (orphan.invite.clone(), orphan.hop.clone());
+                self.core.end_stray(now, &invite, &hop, response);
             }
             return;
         }

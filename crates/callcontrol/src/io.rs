@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use tandem_cluster::{
     binding::Credential,
     command::{Command, Outcome},
-    ids::{AgentId, Epoch, LegEpoch, LegId, TenantId},
-    leg::{Codec, Endpoint, MediaDirection, StreamOrigin},
+    ids::{AgentId, Epoch, LegEpoch, LegId, NodeId, TenantId},
+    leg::{Codec, EndingFrom, Endpoint, LegPhase, MediaDirection, StreamOrigin},
+    machine::Machine,
     node::RelayRecord,
     view::LegView,
 };
@@ -105,6 +106,13 @@ pub enum Input {
         /// `None`: there is no such agent.
         agent: Option<Box<AgentEntry>>,
     },
+    /// The leg that was looked up.
+    LegFound {
+        /// For which question.
+        ticket: Ticket,
+        /// As the node's copy of the log has it.
+        state: LegState,
+    },
     /// This node's life in the log began or ended. The views of the legs that it owns follow.
     Life(Option<Grant>),
     /// The lease was renewed up to then.
@@ -143,6 +151,39 @@ pub enum NoOutcome {
     Unknown,
 }
 
+/// How the log knows a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegState {
+    /// Its peer has not answered yet, or is being told that the call is over.
+    Unanswered,
+    /// Its peer has answered.
+    Answered,
+    /// It has no row.
+    Gone {
+        /// The life of this node in the same copy of the log.
+        epoch: Epoch,
+    },
+}
+
+impl LegState {
+    /// What `node`'s copy of the log knows of a leg.
+    #[must_use]
+    pub fn of(machine: &Machine, node: NodeId, leg: LegId) -> Self {
+        match machine.legs().get(&leg).map(|leg| &leg.phase) {
+            Some(LegPhase::Active | LegPhase::Ending { from: EndingFrom::Active, .. }) => {
+                Self::Answered
+            }
+            Some(LegPhase::Inviting | LegPhase::Ending { from: EndingFrom::Inviting, .. }) => {
+                Self::Unanswered
+            }
+            None => {
+                let row = machine.nodes().get(&node);
+                Self::Gone { epoch: row.map(|row| row.epoch).unwrap_or_default() }
+            }
+        }
+    }
+}
+
 /// What a registrar needs of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentEntry {
@@ -178,6 +219,13 @@ pub enum Output {
         ticket: Ticket,
         /// The agent's name: the user of the REGISTER.
         user: Name,
+    },
+    /// Look a leg up; answer with [`Input::LegFound`].
+    LookUpLeg {
+        /// For the answer.
+        ticket: Ticket,
+        /// Which.
+        leg: LegId,
     },
     /// Something to log and count.
     Note(Note),
@@ -316,6 +364,8 @@ pub struct Load {
     pub tickets: usize,
     /// INVITEs whose leg is forgotten; an answer is ended.
     pub orphans: usize,
+    /// Calls of phones that may belong to nobody.
+    pub unowned: usize,
     /// Takeover re-INVITEs under way.
     pub takeovers_asking: usize,
     /// Takeovers that wait for their turn.
@@ -354,6 +404,8 @@ pub enum Note {
     LegDropped { leg: LegId },
     /// A leg is over.
     LegOver { leg: LegId },
+    /// A phone was in a call that nobody had, and it was ended.
+    UnownedEnded { leg: LegId },
     /// A registration was refused.
     RegisterRefused { status: u16 },
     /// The node may not originate requests until its lease is renewed.

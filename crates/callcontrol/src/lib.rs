@@ -9,7 +9,7 @@
 //! `life` has the lease and what it allows; `leg/` has one file per part of a leg's life (admission,
 //! ring, within, reinvite, session_timer, ending, takeover) and of what belongs to one (media, stream,
 //! facts, record); `turns` paces takeovers, `removals` ends relay sessions, `former` has
-//! what is left of legs that went; `registrar` has the phones.
+//! what is left of legs that went, `unowned` ends phones' calls that nobody has; `registrar` has the phones.
 
 // Its macro says where a fault may be planted.
 #[macro_use]
@@ -30,6 +30,7 @@ mod replies;
 pub mod settings;
 mod timers;
 mod turns;
+mod unowned;
 
 pub use control::CallControl;
 pub use registrar::{credential_context, credential_secret};

@@ -69,6 +69,7 @@ impl Core {
         if self.epoch() == Some(epoch) {
             self.lease = self.lease.max(Some(until));
             self.judge_lease(now);
+            self.look_up_all_unowned();
         }
     }
 

@@ -24,6 +24,9 @@ pub const NONCES_MAX: usize = 50_000;
 pub const DEPARTED_MAX: usize = 20_000;
 /// Sessions that no relay has confirmed the end of; beyond it a removal is tried once.
 pub const REMOVALS_MAX: usize = 20_000;
+/// Calls of phones that may belong to nobody, remembered until the log says so; further ones are not, and
+/// end when the phone repeats its answer, or by hand.
+pub const UNOWNED_MAX: usize = 4_096;
 
 /// How long a caller's admission may take before 503 is answered.
 pub const ADMIT_WITHIN: Duration = Duration::from_millis(4_000);

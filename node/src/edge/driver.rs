@@ -9,7 +9,7 @@ use std::{
 
 use tandem_callcontrol::{
     CallControl,
-    io::{AgentEntry, Grant, Input, MediaReply, NoOutcome, Now, Output, Ticket},
+    io::{AgentEntry, Grant, Input, LegState, MediaReply, NoOutcome, Now, Output, Ticket},
     settings::Settings,
 };
 use tandem_cluster::{ids::LegId, leg::Owner, machine::Machine};
@@ -231,6 +231,11 @@ impl Driver {
                 asked.err().map(|ticket| Input::Media { ticket, reply })
             }
             Output::LookUp { ticket, user } => Some(self.look_up(ticket, &user)),
+            Output::LookUpLeg { ticket, leg } => {
+                let node = self.core.member.node;
+                let state = self.core.store.read(|replica, _| LegState::of(&replica.0, node, leg));
+                Some(Input::LegFound { ticket, state })
+            }
             Output::Note(note) => {
                 self.notes.log(&note);
                 None

@@ -45,6 +45,9 @@ fn log(note: &Note) {
             tracing::warn!(%leg, %from, %to, "the media of a leg moves to another relay");
         }
         Note::LegDropped { leg } => tracing::info!(%leg, "this node acts for a leg no longer"),
+        Note::UnownedEnded { leg } => {
+            tracing::info!(%leg, "a phone was in a call that nobody had: it is ended");
+        }
         Note::LegOver { leg } => tracing::debug!(%leg, "a leg is over"),
         Note::RegisterRefused { status } => {
             tracing::info!(status, "a registration was refused");

@@ -4,17 +4,16 @@ use tandem_cluster::{command::LegEnd, leg::EndCause};
 use tandem_sip::{
     dialog::{Dialog, RequestParts, Security},
     message::{CSeq, CallId, HeaderName, Method, Reason, Request, Response},
-    transaction::{ClientTx, build_cancel},
+    transaction::{ClientTx, Hop, build_cancel},
 };
 
 use super::{
     CancelledFor, Ending, Leg, Stage, TimerKind,
-    admission::sip_transport,
     facts::Fact,
     ring::{hop_of, invite_cseqs},
 };
 use crate::{
-    core::{Core, NO_OWNER, Way},
+    core::{Core, NO_OWNER},
     io::{Note, Now},
 };
 
@@ -129,8 +128,8 @@ impl Core {
         let invitation = leg.view.as_ref().and_then(|view| view.leg.invitation.clone());
         let Some(invitation) = invitation else { return };
         let invite = self.invite_skeleton(leg, &invitation);
-        let way = (sip_transport(leg.sip.transport), leg.sip.peer);
-        if let Some(ack) = self.end_stray(now, &invite, way, response) {
+        let hop = hop_of(self, leg);
+        if let Some(ack) = self.end_stray(now, &invite, &hop, response) {
             leg.sip.acks.keep(response, ack);
         }
     }
@@ -140,15 +139,14 @@ impl Core {
         &mut self,
         now: Now,
         invite: &Request,
-        (transport, peer): Way,
+        hop: &Hop,
         response: &Response,
     ) -> Option<Request> {
         let mut dialog = Dialog::uac(invite, response, invite_cseqs(), Security::Plain).ok()?;
-        let hop = self.hop(transport, peer, None);
         let mut ack = dialog.ack(invite.cseq.number, &invite.headers, None);
-        self.sip.send_ack(&mut ack, &hop);
+        self.sip.send_ack(&mut ack, hop);
         let bye = dialog.request(Method::Bye, RequestParts::default()).ok()?;
-        if let Err(error) = self.sip.send_request(now.instant, bye, &hop, NO_OWNER) {
+        if let Err(error) = self.sip.send_request(now.instant, bye, hop, NO_OWNER) {
             self.note(Note::Unexpected { what: format!("a BYE was not sent: {error}") });
         }
         Some(ack)

@@ -38,6 +38,9 @@ use crate::{
     replies::{Described, SDP, address_of, described, uri_of},
 };
 
+/// The number of the INVITE that begins a dialog.
+pub(crate) const INVITE_CSEQ: u32 = 1;
+
 impl Core {
     /// A leg that the log has just made for an offer: its phone is to ring.
     pub(crate) fn ring_leg(&mut self, now: Now, view: LegView, ring: &Ring) -> Leg {
@@ -121,9 +124,9 @@ impl Core {
         let to = NameAddr::from_uri(uri_of(invitation.agent.as_str(), realm));
         let target = Uri::parse(&invitation.target.contact_uri)
             .unwrap_or_else(|_| uri_of(invitation.agent.as_str(), realm));
-        let call_id = CallId::parse(&text(&format!("{}@{realm}", token(Purpose::CallId))))
+        let call_id = CallId::parse(&text(&self.call_id_of(leg.id)))
             .unwrap_or_else(|_| unreachable_call_id());
-        let mut request = Request::new(Method::Invite, target, from, to, call_id, 1);
+        let mut request = Request::new(Method::Invite, target, from, to, call_id, INVITE_CSEQ);
         let inviter = leg.view.as_ref().and_then(|view| view.inviter.as_ref());
         let at = inviter.and_then(record::socket).unwrap_or(self.settings.udp);
         let branch = format!("z9hG4bK{}", token(Purpose::Branch));
@@ -326,8 +329,7 @@ impl Core {
         let Stage::Inviting(invite) = &leg.stage else { return };
         // The leg is told to have failed in any case.
         self.sip.cancel(now.instant, invite.client_tx, &[Reason::q850(19)]).ok();
-        let way = (sip_transport(leg.sip.transport), leg.sip.peer);
-        let orphan = Orphan { invite: invite.request.clone(), way };
+        let orphan = Orphan { invite: invite.request.clone(), hop: hop_of(self, leg) };
         self.orphans.insert(invite.client_tx, orphan);
     }
 }

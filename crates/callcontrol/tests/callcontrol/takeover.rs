@@ -516,3 +516,83 @@ fn a_deaf_phone_of_a_dead_node() {
     world.ua("carol").hang_up();
     all_over(&mut world);
 }
+
+/// Node 2 invites amy's phone and cannot act any more after that; the phone, which has not said that it
+/// rings, is answered, the leg ends elsewhere, and amy takes no other call.
+fn answered_in_vain(seed: u64, stop: impl FnOnce(&mut World)) -> World {
+    let mut world = World::center(seed, Net::clean());
+    world.add_caller("carol", 1);
+    world.add_agent("amy", 2);
+    world.ua("amy").plan.invited = Reaction::Answers(400, 1);
+    world.ua("carol").invite(NUMBER);
+    world.expect(5_000, "amy is invited", |w| w.see("amy").calls.len() == 1);
+    stop(&mut world);
+    world.expect(1_000, "amy has answered", |w| w.see("amy").is_up());
+    world.ua("amy").plan.invited = Reaction::Rejects(100, 486);
+    world.expect(5_000, "the leg was taken over", |w| began(w) == 1);
+    world.expect(5_000, "the caller waits", |w| w.legs() == 1);
+    world
+}
+
+// Goal: a phone that answers a node whose process is dead, that sleeps, or that cannot tell anybody, is
+// not left in a call that nobody has: once the node lives again, it is acknowledged and ended.
+#[test]
+fn an_answer_in_vain() {
+    let fails: [fn(&mut World); 3] = [
+        |world| world.crash_node(2, false),
+        |world| world.freeze_node(2, 6_000),
+        |world| {
+            world.isolated.insert(2);
+        },
+    ];
+    for (what, fails) in fails.into_iter().enumerate() {
+        let mut world = answered_in_vain(20, fails);
+        match what {
+            0 => world.start_node(2),
+            1 => {}
+            _ => world.heal(),
+        }
+        world.expect(12_000, "amy is free", |w| !w.see("amy").is_up());
+        let call = &world.see("amy").calls[0];
+        assert!(call.ended_by_peer && call.acked, "{}", world.describe());
+        world.ua("carol").hang_up();
+        all_over(&mut world);
+    }
+}
+
+// Goal: an answer that nobody waits for moves a node only if it is to an INVITE of its cluster's: what was
+// made up does not.
+#[test]
+fn an_answer_that_was_made_up() {
+    let mut world = answered_in_vain(21, |world| world.crash_node(2, false));
+    let (to, true_answer) = world.see("amy").unacknowledged().next().unwrap();
+    let true_answer = String::from_utf8(true_answer.to_vec()).unwrap();
+    world.ua("amy").alive = false;
+    world.add_caller("mallory", 2);
+    world.start_node(2);
+    world.run(2_000);
+    let call_id = world.see("amy").calls[0].call_id.clone();
+    let tag = world.see("amy").calls[0].remote_tag.clone();
+    let other = |text: &str| {
+        let last = if text.ends_with('0') { "1" } else { "0" };
+        format!("{}{last}", &text[..text.len() - 1])
+    };
+    let (leg, rest) = call_id.rsplit_once('.').unwrap();
+    let answers = [
+        (true_answer.replace(&tag, &other(&tag)), false),
+        (true_answer.replace(&call_id, &format!("{}.{rest}", other(leg))), false),
+        (true_answer.replace(&call_id, &other(&call_id)), false),
+        (true_answer.replace(&call_id, "0.1.0"), false),
+        (true_answer.replace("1 INVITE", "2 INVITE"), false),
+        (true_answer.replace("SIP/2.0 200", "SIP/2.0 486"), false),
+        (true_answer.clone(), true),
+    ];
+    for (answer, is_ended) in answers {
+        assert_eq!(is_ended, answer == true_answer);
+        world.ua("mallory").out.push((to, answer.into_bytes()));
+        world.run(1_000);
+        assert_eq!(!world.see("mallory").heard.is_empty(), is_ended, "{}", world.describe());
+    }
+    world.ua("carol").hang_up();
+    world.run(100_000);
+}

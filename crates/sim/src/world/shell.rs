@@ -3,8 +3,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use tandem_callcontrol::io::{Input, NoOutcome, Output};
-use tandem_cluster::command::Command;
+use tandem_callcontrol::io::{Input, LegState, NoOutcome, Output};
+use tandem_cluster::{command::Command, ids::NodeId};
 use tandem_routing::time::{ClusterTime, Millis};
 
 use super::{
@@ -223,6 +223,11 @@ impl World {
                 let agent =
                     running.and_then(|running| node::look_up(&running.replica.machine, &user));
                 Some(Input::AgentFound { ticket, agent })
+            }
+            Output::LookUpLeg { ticket, leg } => {
+                let running = self.nodes[&node].process.as_ref();
+                let state = running.map(|it| LegState::of(&it.replica.machine, NodeId(node), leg));
+                state.map(|state| Input::LegFound { ticket, state })
             }
             Output::Note(note) => {
                 let now = self.now;

@@ -313,6 +313,11 @@ impl Ua {
         self.calls.iter().filter(|call| call.state != State::Over).count()
     }
 
+    /// Final answers of its own to INVITEs that were not acknowledged, and where they go.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.resends.values().map(|resend| (resend.to, resend.bytes.as_slice()))
+    }
+
     /// Where audio goes now: `None` while it sends none.
     pub fn sends_to(&self) -> Vec<SocketAddr> {
         if !self.alive || !self.plan.sends {
