@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openraft::{
-    errors::ClientWriteError,
+    errors::{ClientWriteError, ForwardReason},
     raft::{ClientWriteResult, responder::ProgressResponder},
     type_config::async_runtime::watch::WatchReceiver,
 };
@@ -234,6 +234,12 @@ fn gather(
 fn outcome(result: ClientWriteResult<TypeConfig>) -> Result<Outcomes, NotCommitted> {
     match result {
         Ok(response) => Ok(response.data.replies),
+        // openraft's own rule: it was refused at the door.
+        Err(ClientWriteError::ForwardToLeader(forward))
+            if forward.reason == ForwardReason::LeaseExpired =>
+        {
+            Err(NotCommitted::NoQuorum)
+        }
         // The entry may have been written before the leadership was lost: not "not done".
         Err(ClientWriteError::ForwardToLeader(_)) => Err(NotCommitted::Unknown),
         Err(error) => {

@@ -118,6 +118,28 @@ impl Known {
     }
 }
 
+/// Sends heartbeats whenever this node leads; ends with Raft.
+///
+/// openraft would send them by itself, but gives each up as soon as its next is due: were that
+/// `heartbeat_ms`, a leader farther away than it would never hear an answer. It waits longer
+/// ([`heartbeat_answer_ms`]), and here is their pace.
+pub async fn send_heartbeats(core: Arc<Core>) {
+    let mut pace = tokio::time::interval(Duration::from_millis(core.config.heartbeat_ms));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        if core.raft.is_leader() && core.raft.trigger().heartbeat().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How long a heartbeat's answer may take: the longest that openraft allows below the shortest election
+/// time, with its own tick of a fifth.
+pub(super) const fn heartbeat_answer_ms(election_min_ms: u64) -> u64 {
+    election_min_ms * 3 / 4
+}
+
 /// Does the leader's work whenever this node leads; ends with Raft.
 pub async fn run(core: Arc<Core>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);

@@ -26,7 +26,7 @@ use super::{
     clock::Clock,
     core::Core,
     identity::{Claim, Member, wrong_disk},
-    leader::Heard,
+    leader::{self, Heard, heartbeat_answer_ms},
     lease::LeaseWatch,
     life::{self, Grant},
     machine::Replica,
@@ -381,7 +381,8 @@ impl Membership {
     /// The tasks of a member.
     fn run(&self, core: &Arc<Core>) {
         tokio::spawn(keep_clock(Arc::clone(core)));
-        tokio::spawn(super::leader::run(Arc::clone(core)));
+        tokio::spawn(leader::send_heartbeats(Arc::clone(core)));
+        tokio::spawn(leader::run(Arc::clone(core)));
         tokio::spawn(tell_leaders(Arc::clone(core)));
         tokio::spawn(life::report_digests(Arc::clone(core)));
         let (raft, exit) = (core.raft.clone(), self.exit.clone());
@@ -439,7 +440,7 @@ async fn keep_clock(core: Arc<Core>) {
 fn raft_config(timing: &crate::config::ClusterConfig) -> Result<openraft::Config, Exit> {
     openraft::Config {
         cluster_name: "tandem".into(),
-        heartbeat_interval: timing.heartbeat_ms,
+        heartbeat_interval: heartbeat_answer_ms(timing.election_min_ms),
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),

@@ -45,9 +45,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Largest message: an entry of 4 MiB with its frame, or a batch of smaller ones.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A reply to replication waits for the peer's disk: it may take so many times as long as a peer's silence
-/// may. A slow disk is no dead node.
-const SLOW_DISK: u32 = 4;
+/// A reply to replication waits for the peer's disk and a long way: it may take so many times as long as a
+/// peer's silence may. A slow disk is no dead node, and neither is a far one.
+const SLOWNESS: u32 = 4;
 /// After a failure of replication.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// After each further one.
@@ -224,12 +224,13 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let request = self.append_request(requests);
             let mut client = self.client()?;
             let call = client.append(request);
-            // The peer answers with its headers before it has seen a request.
-            let within = RPCOption::new(self.stall.max(option.hard_ttl()));
+            // The peer answers with its headers before it has seen a request: that takes the way there and
+            // back, which may be far longer than openraft's limit, the pause between two heartbeats.
+            let within = RPCOption::new((self.stall * SLOWNESS).max(option.hard_ttl()));
             let replies = self.call(RPCTypes::AppendEntries, &within, call).await?;
             let (target, acknowledged) = (self.target, self.acknowledged.clone());
             let note = move |index| acknowledged.note(target, &vote, index);
-            let stall = self.stall * SLOW_DISK;
+            let stall = self.stall * SLOWNESS;
             let state = Replies { replies, sent, received: 0, stall, note: Box::new(note) };
             let output: BoxStream<'s, _> = Box::pin(stream::unfold(Some(state), Replies::next));
             Ok(output)
