@@ -275,8 +275,9 @@ mod tests {
 
     fn judged(run: &Run) -> Vec<Loss> {
         let conversations = conversations(&run.evidence);
-        let inversions = order::inversions(&run.evidence, &conversations, order::AT_ONCE_MS);
-        losses(&run.evidence, &conversations, &inversions, &[], &Allowances::default())
+        let allowances = Allowances::default();
+        let inversions = order::inversions(&run.evidence, &conversations, &allowances);
+        losses(&run.evidence, &conversations, &inversions, &[], &allowances)
     }
 
     fn missing(run: &Run) -> usize {

@@ -66,6 +66,8 @@ pub struct Allowances {
     pub relay_loss_gap_ms_max: u64,
     /// From the loss of a node to the last re-INVITE of a talking leg, milliseconds.
     pub takeover_ms_max: u64,
+    /// Offers of one entry begin to ring within this time: it reaches one node later than another.
+    pub at_once_ms_max: u64,
     /// From a phone's answer to its taker until every node may know of it, milliseconds: the answer, the
     /// taker's word to the leader, and the entry to the others, each a round trip at most.
     pub confirmed_ms_max: u64,
@@ -84,6 +86,7 @@ impl Default for Allowances {
             gap_ms_max: 200,
             relay_loss_gap_ms_max: 2_002,
             takeover_ms_max: 10_000,
+            at_once_ms_max: order::AT_ONCE_MS,
             confirmed_ms_max: order::AT_ONCE_MS,
             ghost_start_ms_max: 500,
             ghost_ring_ms_max: 5_000,
@@ -98,12 +101,13 @@ impl Allowances {
     #[must_use]
     pub fn for_timing(timing: crate::cluster::Timing, round_trip_ms: u64) -> Self {
         let relay_loss_gap_ms_max = timing.lease_ms + 2 * round_trip_ms + 1_000;
+        let at_once_ms_max = order::AT_ONCE_MS + round_trip_ms.saturating_sub(1);
         let confirmed_ms_max = order::AT_ONCE_MS + 3 * round_trip_ms;
         // The first pause of a conversation: an entry says that it begins, and the other relay hears of it.
         // Within a millisecond nothing is added.
         let usual = Self::default();
         let gap_ms_max = usual.gap_ms_max + 2 * round_trip_ms.saturating_sub(1);
-        Self { relay_loss_gap_ms_max, confirmed_ms_max, gap_ms_max, ..usual }
+        Self { relay_loss_gap_ms_max, at_once_ms_max, confirmed_ms_max, gap_ms_max, ..usual }
     }
 }
 
@@ -165,7 +169,7 @@ impl Judgement {
 #[must_use]
 pub fn judge(evidence: &Evidence, allowances: &Allowances) -> Judgement {
     let conversations = conversations(evidence);
-    let inversions = order::inversions(evidence, &conversations, allowances.confirmed_ms_max);
+    let inversions = order::inversions(evidence, &conversations, allowances);
     let gaps = audio::gaps(evidence, &conversations, allowances);
     let losses = losses::losses(evidence, &conversations, &inversions, &gaps, allowances);
     let again = exclusive::delivered_again(evidence, &conversations);

@@ -28,6 +28,15 @@ impl Timing {
         lease_ms: 2_000,
         lease_margin_ms: 200,
     };
+
+    /// For nodes as far from each other as the world allows, or behind bad links.
+    pub const FAR: Self = Self {
+        heartbeat_ms: 100,
+        election_min_ms: 1_000,
+        election_max_ms: 2_000,
+        lease_ms: 6_000,
+        lease_margin_ms: 600,
+    };
 }
 
 impl Default for Timing {

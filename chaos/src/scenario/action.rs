@@ -164,6 +164,14 @@ impl Action {
         }
     }
 
+    /// How much longer a packet between cities and its answer take at most, milliseconds.
+    pub(super) const fn added_round_trip_ms(&self) -> u64 {
+        match self {
+            Self::Impair(by) => by.added_round_trip_ms(),
+            _ => 0,
+        }
+    }
+
     /// True when only the router can tell that it works.
     pub(super) const fn shows_on_the_router(&self) -> bool {
         matches!(self, Self::CutOneWay { .. } | Self::CutLink | Self::Flap { .. } | Self::Impair(_))
@@ -266,6 +274,11 @@ pub struct Impairment {
 }
 
 impl Impairment {
+    /// How much longer a packet and its answer take at most, milliseconds.
+    const fn added_round_trip_ms(&self) -> u64 {
+        2 * (self.delay_ms + self.jitter_ms)
+    }
+
     /// True when every packet arrives, once, in its order.
     pub(super) fn only_delays(&self) -> bool {
         *self == Self { delay_ms: self.delay_ms, jitter_ms: self.jitter_ms, ..Self::default() }

@@ -209,6 +209,7 @@ fn one(scenario: &Scenario, at: &Where) -> Result<(Ran, PathBuf)> {
             (plan, None)
         }
     };
+    plan.timing = scenario.center.timing.of(plan.timing);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut ran = runtime.block_on(async {
         let machines = Machines::build(scenario, &folder.file("machines"), &mut plan)?;

@@ -62,6 +62,9 @@ pub struct Center {
     /// What is between them.
     #[serde(default)]
     pub network: Network,
+    /// The times that the nodes are set to.
+    #[serde(default)]
+    pub timing: Times,
     /// Agents, spread over the sites.
     #[serde(default = "defaults::agents")]
     pub agents: usize,
@@ -88,6 +91,28 @@ pub struct Center {
     /// So many operations must have been answered in the end, or the run proved too little.
     #[serde(default)]
     pub api_operations_min: usize,
+}
+
+/// Heartbeats, elections and leases of the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Times {
+    /// What suits the network.
+    #[default]
+    Usual,
+    /// [`Timing::FAR`].
+    Far,
+}
+
+impl Times {
+    /// The timing of nodes whose network suits `usual`.
+    #[must_use]
+    pub const fn of(self, usual: Timing) -> Timing {
+        match self {
+            Self::Usual => usual,
+            Self::Far => Timing::FAR,
+        }
+    }
 }
 
 /// What is between the sites.
@@ -245,7 +270,11 @@ impl Scenario {
     #[must_use]
     pub fn allowances(&self, timing: Timing, round_trip_ms: u64) -> Allowances {
         let usual = Allowances::for_timing(timing, round_trip_ms);
+        let added_ms = self.step.iter().map(|step| step.fault.added_round_trip_ms()).max();
+        let slowest = Allowances::for_timing(timing, round_trip_ms + added_ms.unwrap_or(0));
         Allowances {
+            at_once_ms_max: slowest.at_once_ms_max,
+            confirmed_ms_max: slowest.confirmed_ms_max,
             gap_ms_max: self.allow.gap_ms.unwrap_or(usual.gap_ms_max),
             relay_loss_gap_ms_max: self
                 .allow
@@ -332,5 +361,13 @@ lasts_ms = 2000
         let scenario = Scenario::parse(&text).unwrap();
         let allowed = scenario.allowances(Timing::default(), 1);
         assert_eq!(allowed, Allowances { gap_ms_max: 900, ..usual });
+        let slower = GOOD.replace("[center]", "[center]\nnetwork = \"wan\"").replace(
+            r#"fault = { kind = "kill_node" }"#,
+            r#"fault = { kind = "impair", delay_ms = 250, jitter_ms = 50 }"#,
+        );
+        let allowed = Scenario::parse(&slower).unwrap().allowances(Timing::default(), 1);
+        let at_once_ms_max = usual.at_once_ms_max + 600;
+        let confirmed_ms_max = usual.confirmed_ms_max + 3 * 600;
+        assert_eq!(allowed, Allowances { at_once_ms_max, confirmed_ms_max, ..usual });
     }
 }
