@@ -122,7 +122,7 @@ impl Known {
 ///
 /// openraft would send them by itself, but gives each up as soon as its next is due: were that
 /// `heartbeat_ms`, a leader farther away than it would never hear an answer. It waits longer
-/// ([`heartbeat_answer_ms`]), and here is their pace.
+/// (three quarters of `election_min_ms`), and here is their pace.
 pub async fn send_heartbeats(core: Arc<Core>) {
     let mut pace = tokio::time::interval(Duration::from_millis(core.config.heartbeat_ms));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
