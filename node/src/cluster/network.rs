@@ -225,7 +225,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             let mut client = self.client()?;
             let call = client.append(request);
             // The peer answers with its headers before it has seen a request: that takes the way there and
-            // back, which may be far longer than openraft's limit, the pause between two heartbeats.
+            // back, which may be longer than openraft's limit, the time of a heartbeat's answer.
             let within = RPCOption::new((self.stall * SLOWNESS).max(option.hard_ttl()));
             let replies = self.call(RPCTypes::AppendEntries, &within, call).await?;
             let (target, acknowledged) = (self.target, self.acknowledged.clone());
