@@ -67,6 +67,9 @@ pub const CATCH_UP_FRAMES_MAX: u32 = 5;
 /// network or machine that stalls: what comes late after a filled-in frame is dropped. Nobody
 /// hears the difference between silence and nothing, only media timers do.
 pub const FILL_AFTER_US: u64 = 1_000_000;
+/// How long music, beep or silence goes on towards a phone that was given a peer of whom nothing has
+/// come yet, in microseconds: longer than a cluster is without a leader.
+pub const PLAY_ON_US: u64 = 3_000_000;
 
 /// Packets per second that one phone may send for long; four times what a call needs (audio of
 /// 20 ms: 50; of 10 ms with telephone-events between: 200).
@@ -115,6 +118,7 @@ const _: () = assert!(
         < SEQUENCE_SKIP_MAX as i64,
     "a step inside a peer's stream stays below the largest own step"
 );
+const _: () = assert!(FILL_AFTER_US < PLAY_ON_US, "silence follows at once upon what played on");
 const _: () = assert!(
     FILL_AFTER_US / FRAME_US < SEQUENCE_BEHIND_MAX,
     "a silent peer's stream is filled in before it lags too far"

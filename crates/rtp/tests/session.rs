@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use support::{
     PHONE, Record, TIMES, address, description, leg, ms, peer, peer_packet, phone_packet, session,
 };
@@ -404,6 +406,67 @@ fn silence_fills_in_for_a_lost_peer() {
     assert_eq!(ticks(&mut one, 1_020, 2_020).rtp.len(), 50);
     assert_eq!(say(&mut one, 2_020), (Verdict::Accepted, 1));
     assert_eq!(ticks(&mut one, 2_020, 3_020).rtp.len(), 0);
+}
+
+/// The audio of a packet that was sent.
+fn said((_, packet): &(SocketAddr, Vec<u8>)) -> Vec<u8> {
+    RtpPacket::parse(packet).expect("own packet").payload.to_vec()
+}
+
+// Goal: a phone that is given a peer goes on hearing what it heard until the peer's first packet, and
+// no longer than the limit (the agent's node can learn of the bridge a change of leader later than
+// the caller's); then the stream goes on under its numbers.
+#[test]
+fn what_was_played_goes_on_until_the_peer_is_heard() {
+    let sounds = Sounds::synthesise();
+    let mut one = session(ms(0), description(1, MUSIC));
+    let before = ticks(&mut one, 0, 1_000);
+    let mut wanted = description(1, peer(2));
+    wanted.revision = Revision(2);
+    one.describe(ms(1_000), wanted.clone()).expect("taken");
+    let on = ticks(&mut one, 1_000, 2_700);
+    assert_eq!(on.rtp.len(), 85, "no frame is missing");
+    let tune = sounds.music(Music::Default, Codec::Pcmu, 50);
+    assert_eq!(said(&on.rtp[0]), *tune, "the music goes on where it was");
+    let number =
+        |(_, bytes): &(_, Vec<u8>)| RtpPacket::parse(bytes).expect("own packet").header.sequence;
+    let all: Vec<u16> = before.rtp.iter().chain(&on.rtp).map(number).collect();
+    assert!(all.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)));
+    let mut heard = Record::default();
+    for n in 0..50u32 {
+        let packet = peer_packet(2, 0, 7, n as u16, n * 160, &[0x10; 160]);
+        let at = ms(2_700 + u64::from(n) * 20);
+        let got = one.handle_peer_packet(at, Via::Local, &packet, &mut heard.sink());
+        assert_eq!(got, Verdict::Accepted);
+        one.handle_tick(at, &mut heard.sink());
+    }
+    assert_eq!(heard.rtp.len(), 50, "the peer alone");
+    assert_eq!(number(&heard.rtp[0]), all[all.len() - 1].wrapping_add(1));
+    assert_eq!(said(&heard.rtp[0])[0], 0x10);
+
+    let mut mute = session(ms(0), description(1, MUSIC));
+    mute.describe(ms(1_000), wanted).expect("taken");
+    let record = ticks(&mut mute, 1_000, 6_000);
+    assert_eq!(record.rtp.len(), 250, "no pause at the limit either");
+    let silent = record.rtp.iter().filter(|sent| said(sent)[..] == [0xff; 160]);
+    assert_eq!(silent.count(), 100, "silence after three seconds");
+}
+
+// Goal: an agent who hears a beep before the caller hears it once.
+#[test]
+fn a_beep_that_plays_on_beeps_once() {
+    let mut one = session(ms(0), description(1, Source::Beep));
+    let loud =
+        |record: &Record| record.rtp.iter().filter(|sent| said(sent)[..] != [0xff; 160]).count();
+    let first = loud(&ticks(&mut one, 0, 1_000));
+    assert!(first > 0);
+    for (revision, source, beeps) in [(2, peer(2), 0), (3, Source::Beep, first)] {
+        let mut wanted = description(1, source);
+        wanted.revision = Revision(revision);
+        one.describe(ms(revision * 1_000), wanted).expect("taken");
+        let from = revision * 1_000;
+        assert_eq!(loud(&ticks(&mut one, from, from + 900)), beeps, "{revision}");
+    }
 }
 
 fn last_rtcp(record: &Record) -> Vec<RtcpPacket<'_>> {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::{
     Generator, MediaFlow, MediaSession, Reports, SessionDescription, SessionTimes, Source,
+    playing::Played,
 };
 use crate::{
     dtmf::DtmfReceiver,
@@ -64,7 +65,12 @@ impl MediaSession {
             source: description.source,
             stream: OutgoingStream::new(now, &description.origin),
             origin_ssrc: description.origin.ssrc,
-            generator: Generator { next_frame_at: None, beep_position: 0, peer_heard_at: now },
+            generator: Generator {
+                next_frame_at: None,
+                beep_position: 0,
+                peer_heard_at: now,
+                plays_on: None,
+            },
             flow: MediaFlow::Unasked,
             receive: ReceiveStatistics::default(),
             dtmf: DtmfReceiver::default(),
@@ -151,10 +157,15 @@ impl MediaSession {
         if source == self.source {
             return;
         }
+        // Of one peer after another, neither of them heard, the first sound goes on.
+        let played = Played::of(&self.source).or(self.generator.plays_on);
+        self.generator.plays_on = played.filter(|_| matches!(source, Source::Peer(_)));
         self.source = source;
         self.stream.switch_source();
         // Generated frames keep their grid, so that music follows a beep without a step.
-        self.generator.beep_position = 0;
+        if self.source == Source::Beep {
+            self.generator.beep_position = 0;
+        }
         self.generator.peer_heard_at = now;
     }
 

@@ -402,6 +402,7 @@ impl MediaSession {
             return Err(DropReason::NotBridged);
         }
         self.generator.peer_heard_at = now;
+        self.generator.plays_on = None;
         let to = self.target().ok_or(DropReason::Direction)?;
         let header = packet.header;
         let place = PeerPacket {

@@ -1,11 +1,11 @@
-//! What the relay plays to a phone by itself: music, beep, silence, and the silence that fills in
-//! for a peer that is not heard.
+//! What the relay plays to a phone by itself: music, beep, silence, what it goes on with until a new
+//! peer is heard, and the silence that fills in for a peer that is not heard.
 
 use std::net::SocketAddr;
 
 use super::{Channel, MediaSession, Output, Sink, Source};
 use crate::{
-    limits::{CATCH_UP_FRAMES_MAX, FILL_AFTER_US, FRAME_US},
+    limits::{CATCH_UP_FRAMES_MAX, FILL_AFTER_US, FRAME_US, PLAY_ON_US},
     sounds::Music,
     time::MonotonicTime,
 };
@@ -17,13 +17,27 @@ pub(super) struct Generator {
     pub(super) beep_position: u64,
     /// When the peer, or the change to it, was heard last.
     pub(super) peer_heard_at: MonotonicTime,
+    /// What was played when the peer took its place, while nothing of the peer has come.
+    pub(super) plays_on: Option<Played>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Played {
+pub(super) enum Played {
     Music(Music),
     Beep,
     Silence,
+}
+
+impl Played {
+    /// What the relay plays for this source by itself.
+    pub(super) const fn of(source: &Source) -> Option<Self> {
+        match source {
+            Source::Music(music) => Some(Self::Music(*music)),
+            Source::Beep => Some(Self::Beep),
+            Source::Silence => Some(Self::Silence),
+            Source::Peer(_) => None,
+        }
+    }
 }
 
 impl MediaSession {
@@ -48,15 +62,16 @@ impl MediaSession {
 
     /// What the relay itself has to play now; `None` while the peer is heard.
     fn played(&self, now: MonotonicTime) -> Option<Played> {
-        match &self.source {
-            Source::Music(music) => Some(Played::Music(*music)),
-            Source::Beep => Some(Played::Beep),
-            Source::Silence => Some(Played::Silence),
-            Source::Peer(_) => {
-                let silent_us = now.micros_since(self.generator.peer_heard_at);
-                (silent_us >= FILL_AFTER_US).then_some(Played::Silence)
-            }
+        if let Some(played) = Played::of(&self.source) {
+            return Some(played);
         }
+        let Generator { peer_heard_at, plays_on, .. } = self.generator;
+        let silent_us = now.micros_since(peer_heard_at);
+        // The other leg's owner may learn of the bridge later than ours: when the leader that told
+        // ours has died, only from the next one.
+        plays_on
+            .filter(|_| silent_us < PLAY_ON_US)
+            .or((silent_us >= FILL_AFTER_US).then_some(Played::Silence))
     }
 
     fn send_frame(
