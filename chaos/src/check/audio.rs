@@ -1,11 +1,11 @@
 //! What people heard: pauses, and packets that break the rules of RTP.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use tandem_phone::{CallReport, EndCause, Gap, GapKind, RunTime};
 
-use super::{Allowances, Conversation, Evidence, Problem, evidence::earliest};
+use super::{AgentLeg, Allowances, CallerLeg, Conversation, Evidence, Problem, evidence::earliest};
 use crate::faults::Fault;
 
 /// How long after a packet its source counts as in use.
@@ -45,23 +45,23 @@ pub fn gaps(
     let mut found = Vec::new();
     for (index, caller) in evidence.callers.iter().enumerate() {
         let others = |it: &Conversation| (it.caller == index).then_some(it.leg);
-        let partners: Vec<&CallReport> = conversations
+        let partners: Vec<End<'_>> = conversations
             .iter()
             .filter_map(others)
             .filter_map(|leg| evidence.legs.get(leg))
-            .map(|leg| &leg.report)
+            .map(End::Agent)
             .collect();
-        found.extend(gaps_of(&caller.report, &partners, evidence, allowances));
+        found.extend(gaps_of(End::Caller(caller), &partners, evidence, allowances));
     }
     for (index, leg) in evidence.legs.iter().enumerate() {
         let others = |it: &Conversation| (it.leg == index).then_some(it.caller);
-        let partners: Vec<&CallReport> = conversations
+        let partners: Vec<End<'_>> = conversations
             .iter()
             .filter_map(others)
             .filter_map(|caller| evidence.callers.get(caller))
-            .map(|caller| &caller.report)
+            .map(End::Caller)
             .collect();
-        found.extend(gaps_of(&leg.report, &partners, evidence, allowances));
+        found.extend(gaps_of(End::Agent(leg), &partners, evidence, allowances));
     }
     found.sort_by_key(|gap| gap.at_us);
     found
@@ -94,14 +94,38 @@ pub fn sequence_faults(evidence: &Evidence) -> Vec<Problem> {
         .collect()
 }
 
+/// One side of a conversation.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Caller(&'a CallerLeg),
+    Agent(&'a AgentLeg),
+}
+
+impl<'a> End<'a> {
+    const fn report(self) -> &'a CallReport {
+        match self {
+            Self::Caller(leg) => &leg.report,
+            Self::Agent(leg) => &leg.report,
+        }
+    }
+
+    fn owner(self, at: RunTime) -> Option<SocketAddr> {
+        match self {
+            Self::Caller(leg) => leg.owner(at),
+            Self::Agent(leg) => Some(leg.owner(at)),
+        }
+    }
+}
+
 fn gaps_of<'a>(
-    report: &'a CallReport,
-    partners: &'a [&'a CallReport],
+    end: End<'a>,
+    partners: &'a [End<'a>],
     evidence: &'a Evidence,
     allowances: &'a Allowances,
 ) -> impl Iterator<Item = HeardGap> + 'a {
+    let report = end.report();
     let long = report.media.gaps.iter().filter(|gap| gap.honest_ms() > allowances.pause_ms_min);
-    let heard = long.filter(|gap| is_heard(report, partners, gap));
+    let heard = long.filter(move |gap| is_heard(report, partners, gap));
     heard.map(move |gap| {
         let mut faults = evidence.faults.iter().enumerate();
         // The last fault before the pause's end that can have caused it.
@@ -109,7 +133,7 @@ fn gaps_of<'a>(
         let relay_lost = evidence.faults.iter().any(|fault| {
             fault.kind.loses_relay()
                 && can_cause(fault, gap)
-                && (uses(report, fault) || partners.iter().any(|partner| uses(partner, fault)))
+                && (uses(end, fault) || partners.iter().any(|partner| uses(*partner, fault)))
         });
         let gap_ms_max =
             if relay_lost { allowances.relay_loss_gap_ms_max } else { allowances.gap_ms_max };
@@ -123,12 +147,12 @@ fn gaps_of<'a>(
     })
 }
 
-fn is_heard(report: &CallReport, partners: &[&CallReport], gap: &Gap) -> bool {
+fn is_heard(report: &CallReport, partners: &[End<'_>], gap: &Gap) -> bool {
     match gap.kind {
         GapKind::AtStart => false,
         // What follows a partner's hanging up is theirs: until the other side is told, which takes
         // a takeover when its node is dead, it hears what its relay puts in the place of speech.
-        GapKind::Between => !partners.iter().any(|partner| had_left(partner, gap)),
+        GapKind::Between => !partners.iter().any(|partner| had_left(partner.report(), gap)),
         // Nothing ever came: an offer that was lost while its agent answered. `ghosts` looks at it.
         GapKind::AtEnd if report.media.first_audio_us.is_none() => false,
         GapKind::AtEnd => {
@@ -137,7 +161,7 @@ fn is_heard(report: &CallReport, partners: &[&CallReport], gap: &Gap) -> bool {
                 Some(EndCause::HungUpThere { .. } | EndCause::DialogLost { .. })
             );
             let partner_left =
-                partners.iter().any(|partner| partner.end == Some(EndCause::HungUpHere));
+                partners.iter().any(|partner| partner.report().end == Some(EndCause::HungUpHere));
             // A partner's silence after hanging up is theirs.
             !(was_left && partner_left)
         }
@@ -156,9 +180,14 @@ fn can_cause(fault: &Fault, gap: &Gap) -> bool {
     end >= fault.made_us && gap.start_us <= fault.made_us.plus_ms(CONSEQUENCE_MS)
 }
 
-/// True when the audio came from the lost site's relay when it was lost.
-fn uses(report: &CallReport, fault: &Fault) -> bool {
-    let relay: IpAddr = fault.sip.ip();
+/// True when the lost site's relay carried the audio of this side when it was lost.
+fn uses(end: End<'_>, fault: &Fault) -> bool {
+    let (relay, report): (IpAddr, _) = (fault.sip.ip(), end.report());
+    // One who was just answered has not heard that relay yet, but speaks to it.
+    let has_heard = report.media.first_audio_us.is_some_and(|first| first <= fault.made_us);
+    if report.answered_us.is_some_and(|at| at <= fault.made_us) && !has_heard {
+        return end.owner(fault.made_us).is_some_and(|node| node.ip() == relay);
+    }
     report.media.sources.iter().any(|source| {
         source.address.ip() == relay
             && source.first_us <= fault.made_us
@@ -230,6 +259,27 @@ mod tests {
         run.fault(FaultKind::KillSite, 0, 4_100);
         run.agent_gap(leg, 4_090, long, 0, GapKind::Between);
         assert_eq!(too_long(&judged(&run)), [], "the caller's relay was lost");
+    }
+
+    // Goal: whose agent had just answered, and had heard nothing yet, lost that agent's relay as well;
+    // an agent who was called by another site, or whose call another node had taken over, lost nothing.
+    #[test]
+    fn a_relay_lost_before_its_first_packet() {
+        let long = Allowances::default().relay_loss_gap_ms_max;
+        for (invited_by, taken_over, problems) in [(1, false, 0), (2, false, 1), (1, true, 1)] {
+            let mut run = Run::default();
+            let caller = run.caller("sales", 1_000, 9_000);
+            let leg = run.talk(caller, "ann", 2_000, 4_090, 9_000);
+            run.invited_by(leg, invited_by);
+            run.evidence.legs[leg].report.media.first_audio_us = Some(RunTime::from_ms(5_100));
+            run.evidence.legs[leg].report.media.sources.clear();
+            if taken_over {
+                run.reinvite_agent(leg, 2, 4_095);
+            }
+            run.fault(FaultKind::KillSite, 1, 4_100);
+            run.gap(caller, 4_090, long, 0, GapKind::Between);
+            assert_eq!(too_long(&judged(&run)).len(), problems, "{invited_by} {taken_over}");
+        }
     }
 
     // Goal: a pause belongs to the last fault that can have caused it, one long before to none.

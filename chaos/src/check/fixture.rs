@@ -112,6 +112,11 @@ impl Run {
         index
     }
 
+    /// Another site's node called the agent.
+    pub(crate) fn invited_by(&mut self, leg: usize, site: u8) {
+        self.evidence.legs[leg].invited_by = sip(site);
+    }
+
     /// A fault.
     pub(crate) fn fault(&mut self, kind: FaultKind, site: u8, at_ms: u64) {
         self.evidence.faults.push(Fault {
