@@ -11,7 +11,7 @@ use tandem_phone::RunTime;
 use tandem_proto::api::v1 as api;
 
 use super::{
-    Conversation, Evidence, Problem,
+    CallerLeg, Conversation, Evidence, Problem,
     conversation::first_of,
     kept::{Outcome, outcome},
 };
@@ -52,6 +52,10 @@ pub fn wrong_samples(
     travels_ms: u64,
 ) -> Vec<Problem> {
     let spans = Spans::of(evidence, conversations);
+    // A try that was sent on may become a contact too late, and is one until its owner has ended it.
+    let spans_of_none: Vec<(RunTime, RunTime)> = tries_sent_on(evidence)
+        .map(|(caller, at)| (at, caller.gone_us().unwrap_or(evidence.ended_us).max(at)))
+        .collect();
     let mut problems = Vec::new();
     for sample in samples {
         let from = RunTime::from_us(
@@ -64,6 +68,7 @@ pub fn wrong_samples(
         ];
         for (what, said, spans) in figures {
             let (least, most) = bounds(spans, from, to);
+            let most = most + bounds(&spans_of_none, from, to).1;
             if said < least || said > most {
                 problems.push(Problem::WrongFigure {
                     what: what.to_owned(),
@@ -125,6 +130,8 @@ pub struct Ended {
     pub gone_talking: u64,
     /// The same before an agent answered: abandoned or lost.
     pub gone_waiting: u64,
+    /// Taken in after the caller had been refused: nobody's contact, in no sum.
+    pub turned_away: u64,
 }
 
 impl Ended {
@@ -167,6 +174,7 @@ pub fn counted(contacts: &[api::Contact]) -> (Ended, Vec<Problem>) {
             (true, "abandoned" | "caller-hung-up") => ended.abandoned += 1,
             (false, "caller-gone") => ended.gone_talking += 1,
             (true, "caller-gone") => ended.gone_waiting += 1,
+            (_, "turned-away") => ended.turned_away += 1,
             (true, "failed") => {
                 ended.lost += 1;
                 ended.unanswered += 1;
@@ -200,10 +208,17 @@ pub fn wrong_counts(
     };
     // Who was sent on to the next node may have been taken in by the log all the same, too late to be
     // answered: their first try is a contact that nobody lost.
-    let sent_on = match evidence.faults.is_empty() {
-        true => 0,
-        false => said.unanswered.min(tries_sent_on(evidence)),
-    };
+    let tries = if evidence.faults.is_empty() { 0 } else { tries_sent_on(evidence).count() as u64 };
+    let sent_on = said.unanswered.min(tries.saturating_sub(said.turned_away));
+    if said.turned_away > tries {
+        problems.push(Problem::WrongFigure {
+            what: "turned away".to_owned(),
+            at_us: evidence.ended_us,
+            said: said.turned_away,
+            least: 0,
+            most: tries,
+        });
+    }
     let lost_at_most = said.lost + said.gone_talking + said.gone_waiting;
     // (what, surely so, so at most, the phones' count)
     let figures = [
@@ -236,11 +251,15 @@ pub fn wrong_counts(
     problems
 }
 
-/// Tries of callers that a node gave up, so that their carrier went on to the next.
-fn tries_sent_on(evidence: &Evidence) -> u64 {
-    let tries = evidence.callers.iter().flat_map(|caller| &caller.report.attempts);
+/// Tries of callers that a node gave up, so that their carrier went on to the next: whose, and when.
+fn tries_sent_on(evidence: &Evidence) -> impl Iterator<Item = (&CallerLeg, RunTime)> {
     let sent_on = |outcome: &str| matches!(outcome, "503" | "timeout" | "transport");
-    tries.filter(|attempt| attempt.outcome.as_deref().is_some_and(sent_on)).count() as u64
+    evidence.callers.iter().flat_map(move |caller| {
+        let tries = caller.report.attempts.iter();
+        tries
+            .filter(move |attempt| attempt.outcome.as_deref().is_some_and(sent_on))
+            .map(move |attempt| (caller, attempt.at_us))
+    })
 }
 
 #[cfg(test)]
@@ -285,6 +304,24 @@ mod tests {
         assert_eq!(wrong(2_900, 2, 0, 100), 0, "not yet");
         assert_eq!(wrong(3_100, 2, 0, 100), 0, "not known yet");
         assert_eq!(wrong(3_101, 2, 0, 100), 2, "should be known");
+    }
+
+    // Goal: a try that was sent on may show as one who waits, from then on, and only one.
+    #[test]
+    fn who_was_sent_on_may_show() {
+        let mut run = run();
+        let caller = &mut run.evidence.callers[1];
+        let node = "127.0.1.1:5060".parse().unwrap();
+        let outcome = Some("503".to_owned());
+        caller.report.attempts.insert(0, Attempt { at_us: RunTime::from_ms(3_900), node, outcome });
+        let conversations = conversations(&run.evidence);
+        for (at_ms, waiting, found) in [(3_700, 2, 1), (4_000, 1, 0), (4_000, 2, 0), (4_000, 3, 1)]
+        {
+            let at = RunTime::from_ms(at_ms);
+            let sample = Sample { asked_us: at, answered_us: at, waiting, talking: 1 };
+            let wrong = wrong_samples(&run.evidence, &conversations, &[sample], 100);
+            assert_eq!(wrong.len(), found, "{at_ms} {waiting}");
+        }
     }
 
     fn contact(id: &str, agent: &str, end_reason: &str) -> api::Contact {
@@ -351,7 +388,12 @@ mod tests {
     fn who_was_sent_on_may_be_counted_twice() {
         let (served, left) = (contact("1", "ann", "agent-hung-up"), contact("2", "", "abandoned"));
         let late = |id| contact(id, "", "failed");
-        let rows: [(&[api::Contact], u64, usize); 5] = [
+        let away = |id, agent| contact(id, agent, "turned-away");
+        let rows: [(&[api::Contact], u64, usize); 9] = [
+            (&[served.clone(), left.clone(), away("3", "")], 1, 0),
+            (&[served.clone(), left.clone(), away("3", "bob")], 1, 0),
+            (&[served.clone(), left.clone(), away("3", "")], 0, 1),
+            (&[served.clone(), left.clone(), away("3", ""), late("4")], 1, 1),
             (&[served.clone(), left.clone(), late("3")], 1, 0),
             (&[served.clone(), left.clone(), late("3")], 0, 1),
             (&[served.clone(), left.clone(), late("3"), late("4")], 1, 1),

@@ -303,7 +303,7 @@ impl CallControl {
                 // The log took in a caller whom we had refused in the meantime, or the leg was
                 // ended before it began: nothing of it is on the wire.
                 let ended = match view.leg.role {
-                    LegRole::Caller => LegEnd::Failed,
+                    LegRole::Caller => LegEnd::TurnedAway,
                     LegRole::Agent { .. } => LegEnd::Done,
                 };
                 let leg = self.core.adopted_leg(now, view);

@@ -244,6 +244,9 @@ pub enum LegEnd {
     Failed,
     /// The peer answered nothing until its session ran out, or could not be asked.
     PeerSilent,
+    /// A caller whom the log took in after we had refused them, or after they had left: nothing of
+    /// the leg is on the wire.
+    TurnedAway,
 }
 
 /// See [`Command::PutBinding`].

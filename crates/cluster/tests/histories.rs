@@ -44,7 +44,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (0..8usize).prop_map(Op::Answer),
         2 => (0..8usize).prop_map(Op::Ringing),
         2 => (0..8usize, 0..4u8).prop_map(|(l, c)| Op::Fail(l, c)),
-        5 => (0..10usize, 0..5u8).prop_map(|(l, h)| Op::End(l, h)),
+        5 => (0..10usize, 0..6u8).prop_map(|(l, h)| Op::End(l, h)),
         4 => (0..10usize).prop_map(Op::Confirm),
         2 => (1..4u64, 1..4u64).prop_map(|(n, by)| Op::Lost(n, by)),
         3 => (1..4u64).prop_map(Op::Register),
@@ -121,6 +121,7 @@ fn step(sim: &mut Sim, op: &Op) {
                 LegEnd::Done,
                 LegEnd::Failed,
                 LegEnd::PeerSilent,
+                LegEnd::TurnedAway,
             ][usize::from(how)];
             sim.propose(node, Command::LegEnded(sim.fact(leg, how))).unwrap();
         }

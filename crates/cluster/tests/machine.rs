@@ -6,6 +6,7 @@ mod common;
 use common::{GROUP, Sim, TENANT, admission, name, registration};
 use tandem_cluster::{
     command::{Command, Evidence, LegEnd, Rejection, Reply, Report},
+    history::EndedContact,
     ids::{DiskId, Epoch, LegEpoch, NodeId},
     leg::{Control, EndCause, EndingFrom, LegPhase, Transport},
     limits::{DIGEST_EVERY, TAKEOVER_WORK_MAX, WINDOW_MAX},
@@ -14,7 +15,7 @@ use tandem_cluster::{
 };
 use tandem_routing::{
     command::{Command as QueueCommand, DeclineCause, Readiness, Rejection as QueueRejection},
-    entity::{ContactState, DeviceState, NotReadyReason, SiteState, WorkState},
+    entity::{ContactState, DeviceState, EndReason, NotReadyReason, SiteState, WorkState},
     invariants,
     limits::CONFIRM_HOLD_MS,
     time::ClusterTime,
@@ -235,6 +236,22 @@ fn a_caller_who_left_in_the_meantime_is_ended() {
     assert!(sim.machine.queue().contacts().is_empty());
     assert_eq!(sim.machine.queue().reservations().len(), 1);
     assert!(sim.agent_leg("bob").is_none());
+}
+
+// Goal: a caller whom the log took in after they had been refused ends as turned away, and keeps the
+// arrival for the next try.
+#[test]
+fn a_caller_who_was_refused_in_the_meantime_is_turned_away() {
+    let mut sim = Sim::center();
+    let caller = sim.call(1);
+    let arrival = sim.machine.queue().contacts().iter().next().unwrap().arrival;
+    let ended = Command::LegEnded(sim.fact(caller, LegEnd::TurnedAway));
+    sim.propose(1, ended).unwrap();
+    let value = sim.last.history[0].value.as_ref().unwrap();
+    assert_eq!(EndedContact::read(value).unwrap().reason, EndReason::TurnedAway);
+    assert!(sim.machine.queue().contacts().is_empty());
+    sim.call(2);
+    assert_eq!(sim.machine.queue().contacts().iter().next().unwrap().arrival, arrival);
 }
 
 // Goal: conversations go on when either side's node is lost, with a new owner and a higher epoch;

@@ -272,13 +272,15 @@ pub enum EndReason {
     /// The caller's phone says that it knows no such call: they hung up while nobody could hear it, or
     /// their side lost the call. Which of both, nobody can know.
     CallerGone,
+    /// The log's word came too late: the caller had been refused, or had left, in the meantime.
+    TurnedAway,
 }
 
 impl EndReason {
     /// True when the caller may have lost a place by no doing of their own.
     #[must_use]
     pub fn may_have_cost_a_place(self) -> bool {
-        matches!(self, Self::LegLost | Self::CallerGone)
+        matches!(self, Self::LegLost | Self::CallerGone | Self::TurnedAway)
     }
 }
 

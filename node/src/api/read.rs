@@ -338,6 +338,7 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::Operator => "operator",
         EndReason::LegLost => "caller-leg-lost",
         EndReason::CallerGone => "caller-gone",
+        EndReason::TurnedAway => "turned-away",
         EndReason::Failed => "failed",
     }
 }

@@ -2,7 +2,7 @@
 
 use tandem_routing::{
     command::{Command as QueueCommand, QueueSpec},
-    entity::SiteState,
+    entity::{EndReason, SiteState},
     time::Millis,
 };
 
@@ -198,6 +198,32 @@ fn an_admission_that_nobody_hears_of() {
     }
 }
 
+// Goal: whom the log takes in after they were answered 503 is ended as turned away, and nobody's phone
+// rings for them; the next try keeps the arrival of the first.
+#[test]
+fn an_admission_that_comes_too_late() {
+    let mut world = world(6);
+    // Only this one entry travels so slowly: the lease goes on.
+    world.log_slow = 4_500;
+    world.ua("carol").invite(NUMBER);
+    world.run(50);
+    world.log_slow = 0;
+    world.run(4_200);
+    assert_eq!(world.see("carol").call().status, Some(503));
+    assert_eq!(world.legs(), 0, "not yet");
+    world.run(1_000);
+    assert_eq!(world.legs(), 0, "no longer");
+    let ended: Vec<_> = world.checks.judge.counts().ended.clone().into_iter().collect();
+    assert_eq!(ended, [(EndReason::TurnedAway, 1)]);
+    world.ua("carol").invite(NUMBER);
+    world.run(1_000);
+    let contact = world.caller_leg("carol").unwrap().contact;
+    let waits = world.log.machine.queue().contacts().get(&contact).unwrap();
+    assert!(waits.arrival < waits.admitted, "{waits:?}");
+    world.ua("carol").hang_up();
+    rest(&mut world);
+}
+
 // Goal: an operator ends a call that waits; the caller is told by a BYE.
 #[test]
 fn an_operator_ends_a_waiting_call() {
@@ -205,7 +231,7 @@ fn an_operator_ends_a_waiting_call() {
     world.ua("carol").invite(NUMBER);
     world.run(1_000);
     let contact = world.caller_leg("carol").unwrap().contact;
-    let reason = tandem_routing::entity::EndReason::Operator;
+    let reason = EndReason::Operator;
     world.queue(QueueCommand::End { contact, reason }).unwrap();
     world.expect(1_000, "the caller hears it", |w| w.see("carol").call().ended_by_peer);
     rest(&mut world);

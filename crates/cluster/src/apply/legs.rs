@@ -241,6 +241,7 @@ impl Machine {
             (LegEnd::PeerHungUp, false) => EndReason::CallerHungUp,
             (LegEnd::PeerGone, _) => EndReason::CallerGone,
             (LegEnd::PeerSilent, _) => EndReason::LegLost,
+            (LegEnd::TurnedAway, _) => EndReason::TurnedAway,
             (LegEnd::Done | LegEnd::Failed, _) => EndReason::Failed,
         };
         self.end_contact(contact, reason, events);
@@ -267,7 +268,8 @@ impl Machine {
                 self.end_contact(contact, EndReason::AgentHungUp, events);
             }
             LegEnd::PeerGone => self.requeue(contact, AgentPhone::Answers, events),
-            LegEnd::PeerSilent | LegEnd::Failed => {
+            // Only a caller can be turned away.
+            LegEnd::PeerSilent | LegEnd::Failed | LegEnd::TurnedAway => {
                 self.requeue(contact, AgentPhone::Failed, events);
             }
         }
@@ -404,7 +406,7 @@ impl Machine {
             EndReason::WaitedTooLong => EndCause::WaitedTooLong,
             EndReason::Operator => EndCause::Operator,
             EndReason::LegLost | EndReason::CallerGone => EndCause::PeerLost,
-            EndReason::Failed => EndCause::Failed,
+            EndReason::Failed | EndReason::TurnedAway => EndCause::Failed,
         };
         let legs: Vec<LegId> = self.legs_of(contact.id).map(|leg| leg.id).collect();
         legs.into_iter().for_each(|leg| self.end_leg(leg, cause));
