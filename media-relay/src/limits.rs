@@ -28,6 +28,10 @@ pub const LET_GO_MAX: Duration = Duration::from_millis(250);
 /// Ports tried before a session is refused for want of one.
 pub const PORT_TRIES_MAX: usize = 16;
 
+/// Bytes in one segment of a TCP connection between nodes, relays and operators. Every path bears
+/// packets of 1,280 bytes (RFC 8200 section 5); 60 of them are headers. A tunnel that swallows longer
+/// ones without a word would stop a connection for ever: the kernel sends the same one again.
+pub const SEGMENT_BYTES_MAX: u32 = 1_220;
 /// Sessions in one call.
 pub const SESSIONS_PER_CALL_MAX: usize = 256;
 /// Calls that one connection may have open at once.

@@ -408,9 +408,7 @@ async fn serve(
 fn listen(runtime: &runtime::Handle, address: SocketAddr) -> Result<TcpListener, StartError> {
     let bind = || {
         let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+        TcpListener::from_std(crate::sockets::listen_stream(address)?)
     };
     bind().map_err(|error| StartError::ControlPort { address, error })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tandem_callcontrol::settings::{Network, Settings, Trunk};
 use tandem_cluster::{leg::Endpoint, node::RelayRecord, seal::ClusterKey};
-use tandem_media_relay::tls::TlsMaterial;
+use tandem_media_relay::{sockets, tls::TlsMaterial};
 use tandem_sip::{auth::Algorithm, dialog::session_timer::SessionTimerPolicy, identity::Trust};
 use tokio::{
     net::TcpListener,
@@ -82,8 +82,8 @@ async fn serve(config: Arc<Config>, file: PathBuf) -> Result<(), Exit> {
     let security = |error: crate::tls::TlsError| Exit::Security(error.to_string());
     let tls = Tls::of_node(&config.tls, &config.node.name).map_err(security)?;
     let key = keys::read(&config.security.cluster_key)?;
-    let cluster = listen("[cluster] listen", config.cluster.listen).await?;
-    let api = listen("[api] listen", config.api.listen).await?;
+    let cluster = listen("[cluster] listen", config.cluster.listen)?;
+    let api = listen("[api] listen", config.api.listen)?;
     let sockets = Sockets::bind(&config.sip)?;
     let settings = settings(&config, &key)?;
 
@@ -235,8 +235,9 @@ fn server(tls: &Tls) -> Result<Server, Exit> {
         })
 }
 
-async fn listen(setting: &str, at: SocketAddr) -> Result<TcpListener, Exit> {
-    TcpListener::bind(at).await.map_err(|error| port_error(setting, at, &error))
+fn listen(setting: &str, at: SocketAddr) -> Result<TcpListener, Exit> {
+    let listener = sockets::listen_stream(at).and_then(TcpListener::from_std);
+    listener.map_err(|error| port_error(setting, at, &error))
 }
 
 /// SIGTERM and SIGINT.
