@@ -20,6 +20,10 @@ use crate::{
 const LINEARIZABLE: i32 = api::Consistency::Linearizable as i32;
 /// The skills whose levels hold an agent's number, one decimal digit each.
 const DIGITS: [&str; 4] = ["history-a", "history-b", "history-c", "history-d"];
+/// Skills without a meaning that an agent can have: some room is left below `SKILLS_PER_AGENT_MAX`.
+pub const BALLAST_SKILLS_MAX: usize = 90;
+/// As long as names may be.
+const BALLAST_LEN: usize = 64;
 /// Numbers that an agent can hold.
 pub const AGENT_NUMBERS: u64 = 10_u64.pow(DIGITS.len() as u32);
 /// Numbers that a site can hold.
@@ -43,6 +47,8 @@ pub struct Home {
     pub site: String,
     /// A queue that exists and is called by nobody, for numbers.
     pub queue: String,
+    /// Skills of agents that mean nothing, up to [`BALLAST_SKILLS_MAX`].
+    pub ballast_skills: usize,
 }
 
 impl Port {
@@ -147,7 +153,7 @@ fn call(subject: &Subject, action: &Action, once: Option<&str>, home: &Home) -> 
             Call::SetWeight(api::SetSiteWeightRequest { site: name, weight, idempotency_key })
         }
         (Kind::Register, "agent", Action::Write(text)) => {
-            let skills = levels(text.parse().ok()?).collect();
+            let skills = levels(text.parse().ok()?).chain(ballast(home.ballast_skills)).collect();
             let (site, queues) = (home.site.clone(), Vec::new());
             let password = String::new();
             let put =
@@ -204,6 +210,10 @@ fn levels(number: u64) -> impl Iterator<Item = (String, u32)> {
         *rest /= 10;
         Some(((*skill).to_owned(), digit + 1))
     })
+}
+
+fn ballast(skills: usize) -> impl Iterator<Item = (String, u32)> {
+    (0..skills.min(BALLAST_SKILLS_MAX)).map(|n| (format!("{n:0>BALLAST_LEN$}"), 1))
 }
 
 fn row(subject: &Subject) -> &str {
@@ -299,7 +309,7 @@ mod tests {
     use super::*;
 
     fn home() -> Home {
-        Home { site: "lon".to_owned(), queue: "history".to_owned() }
+        Home { site: "lon".to_owned(), queue: "history".to_owned(), ballast_skills: 0 }
     }
 
     // Goal: each number that fits into a row comes out of it again; rows that are not there are
@@ -332,6 +342,20 @@ mod tests {
         };
         assert!(weight("100").is_some());
         assert!(weight("101").is_none(), "a site cannot hold it");
+    }
+
+    // Goal: ballast makes a row longer than a packet and does not change its number.
+    #[test]
+    fn ballast_means_nothing() {
+        let home = Home { ballast_skills: BALLAST_SKILLS_MAX, ..home() };
+        let subject = Subject::register("agent/a");
+        let write = Action::Write("9999".to_owned());
+        let Some(Call::PutAgent(put)) = call(&subject, &write, Some("k"), &home) else {
+            panic!("no call")
+        };
+        assert!(put.skills.keys().map(String::len).sum::<usize>() > 5_000);
+        let agent = api::Agent { name: put.name, skills: put.skills, ..<_>::default() };
+        assert_eq!(agent_value(&[agent], &subject), Value::Text("9999".to_owned()));
     }
 
     // Goal: presence comes out as it went in, and a state that agents of histories cannot be in is

@@ -74,6 +74,9 @@ pub struct Plan {
     pub pause_ms_max: u64,
     /// An answer is waited for so long, milliseconds.
     pub within_ms: u64,
+    /// Skills that every agent of a register has besides those of its number: long names, so that a
+    /// change of it fills more than a packet.
+    pub ballast_skills: usize,
     /// Decides what is asked; when is up to the machine.
     pub seed: u64,
 }
@@ -94,6 +97,7 @@ impl Plan {
             again_percent: 60,
             pause_ms_max: 200,
             within_ms: 3_000,
+            ballast_skills: 0,
             seed,
         }
     }
@@ -141,7 +145,8 @@ impl Plan {
 
     fn home(&self) -> Home {
         let site = self.sites.first().cloned().unwrap_or_default();
-        Home { site, queue: format!("{}home", self.prefix) }
+        let ballast_skills = self.ballast_skills;
+        Home { site, queue: format!("{}home", self.prefix), ballast_skills }
     }
 }
 

@@ -84,13 +84,20 @@ pub enum Action {
         /// The speed; 1000 is the true one.
         permille: u32,
     },
-    /// The node gets a share of a processor, and as much as it wants again.
+    /// The node, or the relay, gets a share of a processor, and as much as it wants again.
     CpuLimit {
         /// Percent of one processor.
         percent: u32,
+        /// Which of the two.
+        #[serde(default)]
+        of: Program,
     },
-    /// The node gets no new file or socket, and gets them again.
-    Descriptors,
+    /// The node, or the relay, gets no new file or socket, and gets them again.
+    Descriptors {
+        /// Which of the two.
+        #[serde(default)]
+        of: Program,
+    },
     /// The node is killed, and killed again at a sync of its start or its work, several times.
     CrashPoints {
         /// At which sync of a thread, for each time.
@@ -106,6 +113,17 @@ pub enum Action {
     PhonesSilent,
 }
 
+/// A program of a site.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// Its node.
+    #[default]
+    Node,
+    /// Its relay.
+    Relay,
+}
+
 /// A file of a node's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +132,12 @@ pub enum Damaged {
     Wal,
     /// The newest sorted table.
     Table,
+    /// The list of RocksDB's files.
+    Manifest,
+    /// The synced-through mark.
+    Mark,
+    /// Whose data it is.
+    Identity,
 }
 
 /// What a step needs of the laboratory before the cluster is started.
@@ -159,7 +183,7 @@ impl Action {
             Self::ClockStep { .. } | Self::ClockRate { .. } => Needs::Clocks,
             Self::FreezeRelay
             | Self::CpuLimit { .. }
-            | Self::Descriptors
+            | Self::Descriptors { .. }
             | Self::CrashPoints { .. } => Needs::Limits,
         }
     }
@@ -201,7 +225,7 @@ impl Action {
             | Self::ClockStep { .. }
             | Self::ClockRate { .. }
             | Self::CpuLimit { .. }
-            | Self::Descriptors
+            | Self::Descriptors { .. }
             | Self::SipStorm { .. }
             | Self::PhonesSilent => FaultKind::Impair,
         }
@@ -233,8 +257,10 @@ impl Action {
             Self::BitFlip { .. } => "flip a bit of a file of",
             Self::ClockStep { .. } => "step the clock of",
             Self::ClockRate { .. } => "change the speed of the clock of",
-            Self::CpuLimit { .. } => "limit the processor of",
-            Self::Descriptors => "take all free descriptors of",
+            Self::CpuLimit { of: Program::Node, .. } => "limit the processor of",
+            Self::CpuLimit { of: Program::Relay, .. } => "limit the processor of the relay of",
+            Self::Descriptors { of: Program::Node } => "take all free descriptors of",
+            Self::Descriptors { of: Program::Relay } => "take all free descriptors of the relay of",
             Self::CrashPoints { .. } => "kill at syncs the node of",
             Self::SipStorm { .. } => "repeat all SIP datagrams of people, of",
             Self::PhonesSilent => "silence the agents' phones of",

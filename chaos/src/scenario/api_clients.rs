@@ -51,6 +51,7 @@ impl ApiClients {
         let plan = Plan {
             clients: center.api_clients,
             pause_ms_max: center.api_pause_ms,
+            ballast_skills: center.api_ballast_skills,
             ..Plan::new(PREFIX, &sites, SEED)
         };
         let (stop, stopped) = watch::channel(false);

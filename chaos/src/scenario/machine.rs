@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use super::{
-    action::{Action, Damaged, Needs},
+    action::{Action, Damaged, Needs, Program},
     plan::Scenario,
     run::{LOOK_EVERY, SHOWS_WITHIN, Stage},
 };
@@ -195,8 +195,8 @@ impl Stage<'_> {
                 self.set_clock(site, Setting { offset_ms: 0, rate_permille: *permille })?;
             }
             Action::FreezeRelay => self.cluster.relay(site)?.signal(Signal::STOP)?,
-            Action::CpuLimit { percent } => self.limit_cpu(site, *percent).await?,
-            Action::Descriptors => self.limit_descriptors(site).await?,
+            Action::CpuLimit { percent, of } => self.limit_cpu(site, *percent, *of).await?,
+            Action::Descriptors { of } => self.limit_descriptors(site, *of).await?,
             _ => bail!("{}: this is not made by a machine", action.words()),
         }
         Ok(self.note(fault))
@@ -250,7 +250,7 @@ impl Stage<'_> {
                     group.undo()?;
                 }
             }
-            Action::Descriptors => {
+            Action::Descriptors { .. } => {
                 if let Some(mut limit) = self.machines.descriptors.remove(&site) {
                     limit.undo()?;
                 }
@@ -357,10 +357,10 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn limit_cpu(&mut self, site: usize, percent: u32) -> Result<()> {
+    async fn limit_cpu(&mut self, site: usize, percent: u32, of: Program) -> Result<()> {
         let limits = Limits { cpu_percent_max: Some(percent), ..Limits::default() };
         let group = Group::start(limits)?;
-        group.adopt(self.pid(site)?)?;
+        group.adopt(self.pid(site, of)?)?;
         let deadline = Instant::now() + SHOWS_WITHIN;
         while group.cpu_use()?.periods_throttled < THROTTLED_MIN {
             if Instant::now() > deadline {
@@ -372,22 +372,29 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// No descriptor above those that the node holds. A new connection that is not served proves it.
-    async fn limit_descriptors(&mut self, site: usize) -> Result<()> {
-        let pid = self.pid(site)?;
+    /// No descriptor above those that the program holds. A new connection that a node does not serve
+    /// proves it; of a relay the kernel's word must do.
+    async fn limit_descriptors(&mut self, site: usize, of: Program) -> Result<()> {
+        let pid = self.pid(site, of)?;
         let folder = format!("/proc/{}/fd", pid.as_raw_nonzero());
         let held = fs::read_dir(folder)?.count();
         let limit = DescriptorLimit::start(pid, held as u64 / 2)?;
-        let api: Api = self.cluster.api(site)?;
-        let served = time::timeout(CONNECTS_WITHIN, api.status_local()).await;
         self.machines.descriptors.insert(site, limit);
-        ensure!(!matches!(served, Ok(Ok(_))), "{} still takes connections", self.name(site));
+        if of == Program::Node {
+            let api: Api = self.cluster.api(site)?;
+            let served = time::timeout(CONNECTS_WITHIN, api.status_local()).await;
+            ensure!(!matches!(served, Ok(Ok(_))), "{} still takes connections", self.name(site));
+        }
         self.notes.push(format!("{}: no descriptor beyond {held}", self.name(site)));
         Ok(())
     }
 
-    fn pid(&self, site: usize) -> Result<Pid> {
-        Pid::from_raw(self.cluster.node(site)?.pid()).context("a process id")
+    fn pid(&self, site: usize, of: Program) -> Result<Pid> {
+        let pid = match of {
+            Program::Node => self.cluster.node(site)?.pid(),
+            Program::Relay => self.cluster.relay(site)?.pid(),
+        };
+        Pid::from_raw(pid).context("a process id")
     }
 
     /// A node that cannot trust its disk ends by itself and says why; one that stays must be killed
@@ -463,10 +470,6 @@ impl Stage<'_> {
 
 /// The newest file of a kind, with its size; empty ones are none.
 fn newest(dir: &Path, kind: Damaged) -> Result<Option<(PathBuf, u64)>> {
-    let ending = match kind {
-        Damaged::Wal => "log",
-        Damaged::Table => "sst",
-    };
     let (mut best, mut folders) = (None::<(SystemTime, PathBuf, u64)>, vec![dir.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
@@ -474,7 +477,7 @@ fn newest(dir: &Path, kind: Damaged) -> Result<Option<(PathBuf, u64)>> {
             let about = fs::symlink_metadata(&path)?;
             if about.is_dir() {
                 folders.push(path);
-            } else if about.is_file() && about.len() > 0 && is_numbered(&path, ending) {
+            } else if about.is_file() && about.len() > 0 && is_of(kind, &path) {
                 let modified = about.modified()?;
                 if best.as_ref().is_none_or(|(newest, ..)| *newest <= modified) {
                     best = Some((modified, path, about.len()));
@@ -483,6 +486,19 @@ fn newest(dir: &Path, kind: Damaged) -> Result<Option<(PathBuf, u64)>> {
         }
     }
     Ok(best.map(|(_, path, bytes)| (path, bytes)))
+}
+
+fn is_of(kind: Damaged, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // RocksDB has an identity too, of which nothing hangs.
+    let is_ours = path.parent().is_some_and(|folder| !folder.ends_with("db"));
+    match kind {
+        Damaged::Wal => is_numbered(path, "log"),
+        Damaged::Table => is_numbered(path, "sst"),
+        Damaged::Manifest => name.starts_with("MANIFEST-"),
+        Damaged::Mark => name == "MARK" && is_ours,
+        Damaged::Identity => name == "IDENTITY" && is_ours,
+    }
 }
 
 /// RocksDB's own files are numbered: `000012.log`.
@@ -518,5 +534,14 @@ mod tests {
         let table = make("db/deep/000007.sst", "table", 90);
         assert_eq!(newest(dir.path(), Damaged::Wal).unwrap(), Some((wal, 5)));
         assert_eq!(newest(dir.path(), Damaged::Table).unwrap(), Some((table, 5)));
+        make("db/IDENTITY", "RocksDB's", 0);
+        let own = [
+            (Damaged::Manifest, make("db/MANIFEST-000010", "m", 50)),
+            (Damaged::Mark, make("MARK", "m", 50)),
+            (Damaged::Identity, make("IDENTITY", "m", 50)),
+        ];
+        for (kind, path) in own {
+            assert_eq!(newest(dir.path(), kind).unwrap(), Some((path, 1)));
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::action::{Action, Needs};
 use crate::{
     check::Allowances,
     cluster::{SITES_MAX, Timing},
-    history::workload::CLIENTS_MAX,
+    history::{port::BALLAST_SKILLS_MAX, workload::CLIENTS_MAX},
     limits::{AGENTS_MAX, CALLERS_MAX, STEPS_MAX},
 };
 
@@ -91,6 +91,10 @@ pub struct Center {
     /// So many operations must have been answered in the end, or the run proved too little.
     #[serde(default)]
     pub api_operations_min: usize,
+    /// Skills without a meaning that the clients give the agents whom they change, 67 bytes each: what
+    /// is replicated is longer than a packet.
+    #[serde(default)]
+    pub api_ballast_skills: usize,
 }
 
 /// Heartbeats, elections and leases of the nodes.
@@ -240,6 +244,14 @@ impl Scenario {
                 "`api_operations_min` needs `api_clients`".to_owned(),
             ),
             (
+                center.api_clients == 0 && center.api_ballast_skills > 0,
+                "`api_ballast_skills` needs `api_clients`".to_owned(),
+            ),
+            (
+                center.api_ballast_skills > BALLAST_SKILLS_MAX,
+                format!("`api_ballast_skills` is 0 to {BALLAST_SKILLS_MAX}"),
+            ),
+            (
                 self.step.iter().any(|step| {
                     matches!(step.fault, Action::SipStorm { copies }
                         if !(2..=SIP_COPIES_MAX).contains(&copies))
@@ -341,6 +353,8 @@ lasts_ms = 2000
             ("kind = \"kill_node\"", "kind = \"sip_storm\", copies = 1", "`copies` is 2"),
             ("agents = 3", "api_clients = 65", "`api_clients` is 0"),
             ("agents = 3", "api_operations_min = 1", "needs `api_clients`"),
+            ("agents = 3", "api_ballast_skills = 1", "needs `api_clients`"),
+            ("agents = 3", "api_clients = 1\napi_ballast_skills = 91", "`api_ballast_skills` is 0"),
             ("lasts_ms = 2000", "lasts_ms = -1", "lasts_ms"),
             ("lasts_ms = 2000", "[allow]\ngap_ms = 5", "because"),
             ("lasts_ms = 2000", "[[step]]\nat_ms = 5\nfault = { kind = \"kill_node\" }", "order"),

@@ -331,7 +331,13 @@ impl Stage<'_> {
             }
             Action::CutLink => wan.link(site, self.next(site), LinkState::Down)?,
             Action::Flap { times, period_ms } => self.flap(site, *times, *period_ms).await?,
-            Action::Impair(by) => wan.impair(site, by)?,
+            Action::Impair(by) => {
+                wan.impair(site, by)?;
+                // Nodes send no packet so long, which is why they live through it: ours shows it.
+                if let Some(bytes) = by.longer_than {
+                    wan.send_to_next(site, bytes.saturating_add(1))?;
+                }
+            }
             _ => bail!("{}: this is not made by the network", action.words()),
         }
         Ok(self.note(fault))

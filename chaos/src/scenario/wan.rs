@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     path::Path,
     process::{Child, Command},
     sync::Arc,
@@ -30,6 +30,14 @@ const PRESET: &str = "cities-2011";
 const CITIES: [&str; 5] = ["paris", "milan", "moscow", "zurich", "new-york"];
 /// Third byte of the operator's address.
 const OPERATOR: u8 = 250;
+/// Last byte of the address of a city's host.
+const HOST: u8 = 1;
+/// Last byte of the address of a city's phones.
+const PEOPLE: u8 = 100;
+/// Bytes of a packet before its payload.
+const UDP_IPV4_HEADERS: u16 = 28;
+/// The port on which packets are thrown away (RFC 863).
+const DISCARD: u16 = 9;
 
 /// See the module.
 #[derive(Debug)]
@@ -56,8 +64,8 @@ pub(super) fn build(dir: &Path, programs: &Path, sites: usize) -> Result<(Plan, 
     let mut people = HostSpec::here("people").endpoint("operator", "operator", at(OPERATOR, 1));
     let mut hosts = Vec::new();
     for (third, city) in (1..).zip(&cities) {
-        hosts.push(HostSpec::apart(city).endpoint(city, city, at(third, 1)));
-        people = people.endpoint(&format!("{city}-phones"), city, at(third, 100)).endpoint(
+        hosts.push(HostSpec::apart(city).endpoint(city, city, at(third, HOST)));
+        people = people.endpoint(&format!("{city}-phones"), city, at(third, PEOPLE)).endpoint(
             &format!("{city}-carrier"),
             city,
             at(9, third),
@@ -143,6 +151,19 @@ impl Wan {
     /// Takes it back: the measured delays alone.
     pub(super) fn restore(&self, city: usize, by: &Impairment) -> Result<()> {
         self.change(city, |worse| by.off(worse))
+    }
+
+    /// Sends one IP packet of so many bytes from people at a city to the host of the next one, where
+    /// nobody waits for it.
+    pub(super) fn send_to_next(&self, city: usize, bytes: u16) -> Result<()> {
+        let third = |index: usize| u8::try_from(index % self.cities.len() + 1);
+        let [a, b] = NET;
+        let from = Ipv4Addr::new(a, b, third(city)?, PEOPLE);
+        let to = Ipv4Addr::new(a, b, third(city + 1)?, HOST);
+        let payload = vec![0; usize::from(bytes.saturating_sub(UDP_IPV4_HEADERS))];
+        let socket = UdpSocket::bind((from, 0))?;
+        let sent = socket.send_to(&payload, (to, DISCARD)).context("a probe of the network");
+        sent.map(drop)
     }
 
     /// What the links of a city to the others did to packets up to now: carried, and harmed (lost, held
