@@ -234,7 +234,7 @@ impl fmt::Display for DamagedPart {
             Self::Mark => "synced-through mark",
             Self::Rows => "state rows",
             Self::Identity => "identity",
-            Self::Engine => "database files",
+            Self::Engine => "database",
             Self::Snapshot => "snapshot",
         })
     }

@@ -7,6 +7,8 @@ use super::{AgentLeg, Conversation, Evidence, Problem, evidence::taken_over_us};
 
 /// How long a word takes to be carried out, milliseconds.
 const TRAVELS_MS: u64 = 200;
+/// So long after a fault an answer may find that its node has nobody to tell, milliseconds.
+const IN_VAIN_MS: u64 = 10_000;
 
 /// A caller who was given to a second agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,12 +78,18 @@ fn hung_up_unheard(evidence: &Evidence, leg: &AgentLeg) -> bool {
 }
 
 /// Agents who had answered one call and answered another before the first was over.
+///
+/// An answer that its node could tell nobody, before it lost the leg, is no call: the agent hears nobody
+/// there, and whoever has the leg now cannot know of it.
 #[must_use]
 pub fn agents_with_two_calls(evidence: &Evidence) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, one) in evidence.legs.iter().enumerate() {
+        if answered_in_vain(evidence, one) {
+            continue;
+        }
         for other in evidence.legs.iter().skip(index + 1) {
-            if one.agent != other.agent {
+            if one.agent != other.agent || answered_in_vain(evidence, other) {
                 continue;
             }
             if let Some(at_us) = overlap(one, other) {
@@ -90,6 +98,17 @@ pub fn agents_with_two_calls(evidence: &Evidence) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Answered while a fault worked, and nobody was ever heard.
+fn answered_in_vain(evidence: &Evidence, leg: &AgentLeg) -> bool {
+    let Some(answered) = leg.report.answered_us else { return false };
+    let mut made = evidence.faults.iter().filter(|fault| !fault.kind.mends());
+    leg.report.media.senders.is_empty()
+        && made.any(|fault| {
+            let worked_by = fault.made_us <= answered.plus_ms(TRAVELS_MS);
+            worked_by && answered <= fault.made_us.plus_ms(IN_VAIN_MS)
+        })
 }
 
 /// When both were answered and neither was over.
@@ -175,6 +194,34 @@ mod tests {
             run.talk(a, "ann", 2_000, 3_000, 5_000);
             run.talk(b, "ann", 4_000, answered_ms, 9_000);
             assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "{answered_ms}");
+        }
+    }
+
+    // Goal: a call that the agent answered near a fault and in which nobody was heard does not count; one
+    // in which somebody was, or long after, or before any fault, does.
+    #[test]
+    fn an_answer_in_vain_is_no_call() {
+        for (fault_ms, is_heard, found) in [
+            (2_900, false, 0),
+            (3_200, false, 0),
+            (3_201, false, 1),
+            (2_900, true, 1),
+            (100, false, 0),
+        ] {
+            let mut run = Run::default();
+            let one = run.caller("sales", 1_000, 9_000);
+            let other = run.caller("sales", 1_100, 9_000);
+            let first = run.talk(one, "ann", 2_000, 3_000, 8_000);
+            run.talk(other, "ann", 4_000, 5_000, 9_000);
+            if !is_heard {
+                run.evidence.legs[first].report.media.senders.clear();
+            }
+            run.fault(crate::faults::FaultKind::CutLink, 2, fault_ms);
+            assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "{fault_ms} {is_heard}");
+            run.fault(crate::faults::FaultKind::Join, 2, 3_000);
+            assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "a mended one is none");
+            run.evidence.faults.clear();
+            assert_eq!(agents_with_two_calls(&run.evidence).len(), 1, "without a fault");
         }
     }
 
