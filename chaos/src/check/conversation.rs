@@ -7,6 +7,14 @@ use tandem_phone::{RunTime, SenderTag};
 
 use super::{Evidence, Problem, evidence::earliest};
 
+/// Answered agents and their callers hear each other within this time, milliseconds: an entry of the log,
+/// and packets.
+const LATE_MS: u64 = 1_000;
+/// The same where the entry may wait for another leader, or the audio for another relay.
+const LATE_NEAR_FAULT_MS: u64 = 5_000;
+/// So long after a fault, milliseconds.
+const NEAR_FAULT_MS: u64 = 15_000;
+
 /// One caller and one agent who heard each other (or one of them the other).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Conversation {
@@ -83,6 +91,31 @@ pub fn one_way(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Probl
     .collect()
 }
 
+/// Conversations whose sides heard each other too late after the agent's answer: until then music or
+/// silence is played, so that no pause shows it.
+#[must_use]
+pub fn late(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Problem> {
+    let late = conversations.iter().filter_map(|conversation| {
+        let caller = evidence.callers.get(conversation.caller)?;
+        let leg = evidence.legs.get(conversation.leg)?;
+        let answered = leg.report.answered_us?;
+        let by_caller = caller.report.media.sender(leg.report.sender_tag);
+        let by_agent = leg.report.media.sender(caller.report.sender_tag);
+        let heard = by_caller.map(|s| s.first_us).max(by_agent.map(|s| s.first_us))?;
+        let after_ms = heard.ms_since(answered);
+        let is_near = |at: RunTime| heard >= at && answered <= at.plus_ms(NEAR_FAULT_MS);
+        let near = evidence.faults.iter().any(|fault| is_near(fault.made_us));
+        let after_ms_max = if near { LATE_NEAR_FAULT_MS } else { LATE_MS };
+        (after_ms > after_ms_max).then(|| Problem::LateVoice {
+            caller: caller.report.phone.clone(),
+            agent: leg.agent.clone(),
+            after_ms,
+            after_ms_max,
+        })
+    });
+    late.collect()
+}
+
 /// Voices that nobody should have heard: callers hear agents only, agents hear callers only.
 #[must_use]
 pub fn strangers(evidence: &Evidence) -> Vec<Problem> {
@@ -108,6 +141,35 @@ pub fn strangers(evidence: &Evidence) -> Vec<Problem> {
 mod tests {
     use super::super::fixture::Run;
     use super::*;
+    use crate::faults::FaultKind;
+
+    // Goal: who hears the other side late is found, whichever side it is; near a fault later than else.
+    #[test]
+    fn late_voices() {
+        for (after_ms, fault_ms, found) in [
+            (1_000, None, 0),
+            (1_001, None, 1),
+            (1_001, Some(2_500), 0),
+            (5_001, Some(2_500), 1),
+            (5_000, Some(3_500), 0),
+        ] {
+            for side in 0..2 {
+                let mut run = Run::default();
+                let caller = run.caller("sales", 1_000, 20_000);
+                let leg = run.talk(caller, "ann", 2_000, 3_000, 15_000);
+                let report = match side {
+                    0 => &mut run.evidence.callers[caller].report,
+                    _ => &mut run.evidence.legs[leg].report,
+                };
+                report.media.senders[0].first_us = RunTime::from_ms(3_000 + after_ms);
+                if let Some(at) = fault_ms {
+                    run.fault(FaultKind::KillNode, 1, at);
+                }
+                let late = late(&run.evidence, &conversations(&run.evidence));
+                assert_eq!(late.len(), found, "{after_ms} {fault_ms:?} {side}");
+            }
+        }
+    }
 
     fn deaf(run: &Run) -> Vec<Problem> {
         one_way(&run.evidence, &conversations(&run.evidence))

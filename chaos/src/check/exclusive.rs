@@ -4,6 +4,7 @@ use serde::Serialize;
 use tandem_phone::RunTime;
 
 use super::{AgentLeg, Conversation, Evidence, Problem, evidence::taken_over_us};
+use crate::faults::FaultKind;
 
 /// How long a word takes to be carried out, milliseconds.
 const TRAVELS_MS: u64 = 200;
@@ -85,14 +86,14 @@ fn hung_up_unheard(evidence: &Evidence, leg: &AgentLeg) -> bool {
 pub fn agents_with_two_calls(evidence: &Evidence) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, one) in evidence.legs.iter().enumerate() {
-        if answered_in_vain(evidence, one) {
-            continue;
-        }
         for other in evidence.legs.iter().skip(index + 1) {
-            if one.agent != other.agent || answered_in_vain(evidence, other) {
+            if one.agent != other.agent {
                 continue;
             }
-            if let Some(at_us) = overlap(one, other) {
+            let is_first = one.report.answered_us <= other.report.answered_us;
+            let first = if is_first { one } else { other };
+            if let Some(at_us) = overlap(one, other).filter(|_| !answered_in_vain(evidence, first))
+            {
                 problems.push(Problem::AgentWithTwoCalls { agent: one.agent.clone(), at_us });
             }
         }
@@ -100,10 +101,13 @@ pub fn agents_with_two_calls(evidence: &Evidence) -> Vec<Problem> {
     problems
 }
 
-/// Answered while a fault worked, and nobody was ever heard.
+/// Answered while a fault of nodes or links worked, and nobody was ever heard.
 fn answered_in_vain(evidence: &Evidence, leg: &AgentLeg) -> bool {
     let Some(answered) = leg.report.answered_us else { return false };
-    let mut made = evidence.faults.iter().filter(|fault| !fault.kind.mends());
+    let mut made = evidence.faults.iter().filter(|fault| {
+        let cuts = matches!(fault.kind, FaultKind::CutLink | FaultKind::Impair);
+        cuts || fault.kind.loses_node()
+    });
     leg.report.media.senders.is_empty()
         && made.any(|fault| {
             let worked_by = fault.made_us <= answered.plus_ms(TRAVELS_MS);
@@ -216,10 +220,10 @@ mod tests {
             if !is_heard {
                 run.evidence.legs[first].report.media.senders.clear();
             }
-            run.fault(crate::faults::FaultKind::CutLink, 2, fault_ms);
+            run.fault(FaultKind::CutLink, 2, fault_ms);
             assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "{fault_ms} {is_heard}");
-            run.fault(crate::faults::FaultKind::Join, 2, 3_000);
-            assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "a mended one is none");
+            run.fault(FaultKind::DrainSite, 2, 3_000);
+            assert_eq!(agents_with_two_calls(&run.evidence).len(), found, "it cuts nobody off");
             run.evidence.faults.clear();
             assert_eq!(agents_with_two_calls(&run.evidence).len(), 1, "without a fault");
         }

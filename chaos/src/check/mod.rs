@@ -192,6 +192,7 @@ pub fn judge(evidence: &Evidence, allowances: &Allowances) -> Judgement {
         audio::sequence_faults(evidence),
         continuity::breaks(evidence),
         conversation::one_way(evidence, &conversations),
+        conversation::late(evidence, &conversations),
         conversation::strangers(evidence),
         losses::not_reinvited(evidence, &conversations, allowances),
     ];

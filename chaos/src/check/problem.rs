@@ -106,6 +106,17 @@ pub enum Problem {
         /// How many packets.
         packets: u64,
     },
+    /// The two heard each other too late after the agent had answered.
+    LateVoice {
+        /// The caller.
+        caller: String,
+        /// The agent.
+        agent: String,
+        /// How late, milliseconds.
+        after_ms: u64,
+        /// How late at most, milliseconds.
+        after_ms_max: u64,
+    },
     /// One of the two did not hear the other.
     HeardOneWay {
         /// The caller.
@@ -220,6 +231,11 @@ impl fmt::Display for Problem {
             Self::SequenceFault { who, packets } => {
                 write!(f, "{who} received {packets} packets with a used sequence number")
             }
+            Self::LateVoice { caller, agent, after_ms, after_ms_max } => write!(
+                f,
+                "{caller} and {agent} heard each other {after_ms} ms after the answer (at most \
+                 {after_ms_max} ms)"
+            ),
             Self::HeardOneWay { caller, agent, heard } => {
                 let who = match heard {
                     HeardBy::CallerOnly => "the agent did not hear the caller",

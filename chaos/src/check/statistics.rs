@@ -39,6 +39,10 @@ impl Sample {
     }
 }
 
+/// A try that the log was asked about, and never answered, was given up after so long at least,
+/// milliseconds.
+const ASKED_MS_MIN: u64 = 500;
+
 /// How far a sample may be from the phones in time, milliseconds.
 pub const TRAVELS_MS: u64 = 1_000;
 
@@ -53,8 +57,16 @@ pub fn wrong_samples(
 ) -> Vec<Problem> {
     let spans = Spans::of(evidence, conversations);
     // A try that was sent on may become a contact too late, and is one until its owner has ended it.
-    let spans_of_none: Vec<(RunTime, RunTime)> = tries_sent_on(evidence)
-        .map(|(caller, at)| (at, caller.gone_us().unwrap_or(evidence.ended_us).max(at)))
+    let may_be_late: Vec<(RunTime, RunTime)> = tries_sent_on(evidence)
+        .filter(|_| !evidence.faults.is_empty())
+        .filter_map(|(caller, at)| {
+            let tries = &caller.report.attempts;
+            let next = tries.iter().map(|attempt| attempt.at_us).find(|next| *next > at);
+            // What was refused at once was never asked of the log.
+            let left = next.or(caller.report.answered_us)?;
+            let asked = left.ms_since(at) >= ASKED_MS_MIN;
+            asked.then(|| (at, caller.gone_us().unwrap_or(evidence.ended_us).max(at)))
+        })
         .collect();
     let mut problems = Vec::new();
     for sample in samples {
@@ -68,7 +80,7 @@ pub fn wrong_samples(
         ];
         for (what, said, spans) in figures {
             let (least, most) = bounds(spans, from, to);
-            let most = most + bounds(&spans_of_none, from, to).1;
+            let most = most + bounds(&may_be_late, from, to).1;
             if said < least || said > most {
                 problems.push(Problem::WrongFigure {
                     what: what.to_owned(),
@@ -314,13 +326,20 @@ mod tests {
         let node = "127.0.1.1:5060".parse().unwrap();
         let outcome = Some("503".to_owned());
         caller.report.attempts.insert(0, Attempt { at_us: RunTime::from_ms(3_900), node, outcome });
+        run.fault(crate::faults::FaultKind::KillNode, 1, 3_000);
         let conversations = conversations(&run.evidence);
-        for (at_ms, waiting, found) in [(3_700, 2, 1), (4_000, 1, 0), (4_000, 2, 0), (4_000, 3, 1)]
-        {
+        for (left_ms, at_ms, waiting, found) in [
+            (4_400, 3_700, 2, 1),
+            (4_400, 4_000, 1, 0),
+            (4_400, 4_000, 2, 0),
+            (4_400, 4_000, 3, 1),
+            (4_399, 4_000, 2, 1),
+        ] {
+            run.evidence.callers[1].report.attempts[1].at_us = RunTime::from_ms(left_ms);
             let at = RunTime::from_ms(at_ms);
             let sample = Sample { asked_us: at, answered_us: at, waiting, talking: 1 };
             let wrong = wrong_samples(&run.evidence, &conversations, &[sample], 100);
-            assert_eq!(wrong.len(), found, "{at_ms} {waiting}");
+            assert_eq!(wrong.len(), found, "{left_ms} {at_ms} {waiting}");
         }
     }
 

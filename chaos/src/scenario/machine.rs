@@ -54,6 +54,8 @@ const EXIT_IDENTITY: i32 = 6;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 /// How many periods (of 100 ms) in which a node waited for its processor prove a limit.
 const THROTTLED_MIN: u64 = 5;
+/// A program that is limited still waits for its processor within this time, or it is another one by now.
+const STARVES: Duration = Duration::from_secs(1);
 /// How much later syncs come while a write to be torn is waited for, milliseconds.
 const TEARS_WITHIN_MS: u64 = 200;
 /// Between two looks whether something is written and not synced.
@@ -245,8 +247,13 @@ impl Stage<'_> {
             Action::ClockStep { .. } | Action::ClockRate { .. } => {
                 self.machines.clock(site)?.undo()?;
             }
-            Action::CpuLimit { .. } => {
+            Action::CpuLimit { of, .. } => {
                 if let Some(mut group) = self.machines.groups.remove(&site) {
+                    let before = group.cpu_use()?.periods_throttled;
+                    time::sleep(STARVES).await;
+                    let starves = group.cpu_use()?.periods_throttled > before;
+                    let whose = if *of == Program::Node { "node" } else { "relay" };
+                    ensure!(starves, "the {whose} of {} waits no longer", self.name(site));
                     group.undo()?;
                 }
             }
@@ -385,7 +392,7 @@ impl Stage<'_> {
             let served = time::timeout(CONNECTS_WITHIN, api.status_local()).await;
             ensure!(!matches!(served, Ok(Ok(_))), "{} still takes connections", self.name(site));
         }
-        self.notes.push(format!("{}: no descriptor beyond {held}", self.name(site)));
+        self.notes.push(format!("{}: no descriptor but the {held} that it has", self.name(site)));
         Ok(())
     }
 
