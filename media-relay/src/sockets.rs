@@ -63,6 +63,10 @@ mod tests {
     #[test]
     fn segments_are_short() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
+            let no_ipv6 = UdpSocket::bind("[::1]:0").is_err();
+            if no_ipv6 && address.starts_with('[') {
+                continue;
+            }
             let listener = listen_stream(address.parse().expect("an address")).expect("a port");
             listener.set_nonblocking(false).expect("blocks");
             let to = listener.local_addr().expect("bound");

@@ -272,7 +272,8 @@ pub enum EndReason {
     /// The caller's phone says that it knows no such call: they hung up while nobody could hear it, or
     /// their side lost the call. Which of both, nobody can know.
     CallerGone,
-    /// The log's word came too late: the caller had been refused, or had left, in the meantime.
+    /// The log's word came too late: the caller had been refused, or had left, in the meantime. No place
+    /// is kept: they were promised none, and whoever tried again is in the line already.
     TurnedAway,
 }
 
@@ -280,7 +281,7 @@ impl EndReason {
     /// True when the caller may have lost a place by no doing of their own.
     #[must_use]
     pub fn may_have_cost_a_place(self) -> bool {
-        matches!(self, Self::LegLost | Self::CallerGone | Self::TurnedAway)
+        matches!(self, Self::LegLost | Self::CallerGone)
     }
 }
 

@@ -506,8 +506,7 @@ impl Judge {
             }
         }
         self.contacts.remove(&id);
-        let lost =
-            matches!(reason, EndReason::LegLost | EndReason::CallerGone | EndReason::TurnedAway);
+        let lost = matches!(reason, EndReason::LegLost | EndReason::CallerGone);
         if lost && contact.is_waiting() && !contact.caller.is_withheld() {
             let expires = ClusterTime(self.now.0 + RESERVATION_MS);
             let key = (contact.queue, contact.caller.clone());

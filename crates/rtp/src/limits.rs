@@ -69,7 +69,7 @@ pub const CATCH_UP_FRAMES_MAX: u32 = 5;
 pub const FILL_AFTER_US: u64 = 1_000_000;
 /// How long music, beep or silence goes on towards a phone that was given a peer of whom nothing has
 /// come yet, in microseconds: longer than a cluster is without a leader.
-pub const PLAY_ON_US: u64 = 3_000_000;
+pub const PLAY_ON_US: u64 = 2_000_000;
 
 /// Packets per second that one phone may send for long; four times what a call needs (audio of
 /// 20 ms: 50; of 10 ms with telephone-events between: 200).

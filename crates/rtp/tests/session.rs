@@ -449,7 +449,26 @@ fn what_was_played_goes_on_until_the_peer_is_heard() {
     let record = ticks(&mut mute, 1_000, 6_000);
     assert_eq!(record.rtp.len(), 250, "no pause at the limit either");
     let silent = record.rtp.iter().filter(|sent| said(sent)[..] == [0xff; 160]);
-    assert_eq!(silent.count(), 100, "silence after three seconds");
+    assert_eq!(silent.count(), 150, "silence after two seconds");
+}
+
+// Goal: a peer who is not heard and gives way to another one, who is not heard either, brings no music
+// back, and gives it no more time.
+#[test]
+fn one_mute_peer_after_another() {
+    for (change_ms, frames) in [(1_500, [75, 25]), (5_000, [100, 0])] {
+        let mut one = session(ms(0), description(1, MUSIC));
+        let mut played = Vec::new();
+        for (from_ms, until_ms, other) in [(0, change_ms, 2), (change_ms, change_ms + 5_000, 3)] {
+            let mut wanted = description(1, peer(other));
+            wanted.revision = Revision(other);
+            one.describe(ms(from_ms), wanted).expect("taken");
+            let heard = ticks(&mut one, from_ms, until_ms).rtp;
+            assert_eq!(heard.len() as u64, (until_ms - from_ms) / 20, "no pause");
+            played.push(heard.iter().filter(|sent| said(sent)[..] != [0xff; 160]).count());
+        }
+        assert_eq!(played, frames, "{change_ms}");
+    }
 }
 
 // Goal: an agent who hears a beep before the caller hears it once.

@@ -157,16 +157,25 @@ impl MediaSession {
         if source == self.source {
             return;
         }
-        // Of one peer after another, neither of them heard, the first sound goes on.
-        let played = Played::of(&self.source).or(self.generator.plays_on);
-        self.generator.plays_on = played.filter(|_| matches!(source, Source::Peer(_)));
+        let own = Played::of(&self.source);
         self.source = source;
         self.stream.switch_source();
         // Generated frames keep their grid, so that music follows a beep without a step.
         if self.source == Source::Beep {
             self.generator.beep_position = 0;
         }
-        self.generator.peer_heard_at = now;
+        match (own, &self.source) {
+            (Some(_), Source::Peer(_)) => {
+                self.generator.plays_on = own;
+                self.generator.peer_heard_at = now;
+            }
+            // Of one peer after another, none of them heard, the sound goes on, and no longer for that.
+            (None, Source::Peer(_)) if self.generator.plays_on.is_some() => {}
+            _ => {
+                self.generator.plays_on = None;
+                self.generator.peer_heard_at = now;
+            }
+        }
     }
 
     fn ask_for_media(&mut self, now: MonotonicTime) {
