@@ -91,7 +91,8 @@ pub fn one_way(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Probl
     .collect()
 }
 
-/// Conversations whose sides heard each other too late after the agent's answer: until then music or
+/// Conversations whose sides heard each other too late after the agent's answer, or after the last fault or
+/// its end: until then music or
 /// silence is played, so that no pause shows it.
 #[must_use]
 pub fn late(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Problem> {
@@ -102,10 +103,13 @@ pub fn late(evidence: &Evidence, conversations: &[Conversation]) -> Vec<Problem>
         let by_caller = caller.report.media.sender(leg.report.sender_tag);
         let by_agent = leg.report.media.sender(caller.report.sender_tag);
         let heard = by_caller.map(|s| s.first_us).max(by_agent.map(|s| s.first_us))?;
-        let after_ms = heard.ms_since(answered);
         let is_near = |at: RunTime| heard >= at && answered <= at.plus_ms(NEAR_FAULT_MS);
-        let near = evidence.faults.iter().any(|fault| is_near(fault.made_us));
-        let after_ms_max = if near { LATE_NEAR_FAULT_MS } else { LATE_MS };
+        let near: Vec<RunTime> =
+            evidence.faults.iter().map(|fault| fault.made_us).filter(|at| is_near(*at)).collect();
+        // Who is cut off hears nobody before the end of that: its end begins the time anew.
+        let since = near.iter().copied().fold(answered, RunTime::max);
+        let after_ms = heard.ms_since(since);
+        let after_ms_max = if near.is_empty() { LATE_MS } else { LATE_NEAR_FAULT_MS };
         (after_ms > after_ms_max).then(|| Problem::LateVoice {
             caller: caller.report.phone.clone(),
             agent: leg.agent.clone(),
@@ -151,7 +155,9 @@ mod tests {
             (1_001, None, 1),
             (1_001, Some(2_500), 0),
             (5_001, Some(2_500), 1),
-            (5_000, Some(3_500), 0),
+            (5_000, Some(2_500), 0),
+            (8_000, Some(6_000), 0),
+            (8_001, Some(6_000), 1),
         ] {
             for side in 0..2 {
                 let mut run = Run::default();

@@ -106,7 +106,7 @@ pub enum Problem {
         /// How many packets.
         packets: u64,
     },
-    /// The two heard each other too late after the agent had answered.
+    /// The two heard each other too late after the agent had answered, or after the last fault.
     LateVoice {
         /// The caller.
         caller: String,
@@ -233,8 +233,8 @@ impl fmt::Display for Problem {
             }
             Self::LateVoice { caller, agent, after_ms, after_ms_max } => write!(
                 f,
-                "{caller} and {agent} heard each other {after_ms} ms after the answer (at most \
-                 {after_ms_max} ms)"
+                "{caller} and {agent} heard each other {after_ms} ms after the answer or the last fault \
+                 (at most {after_ms_max} ms)"
             ),
             Self::HeardOneWay { caller, agent, heard } => {
                 let who = match heard {
