@@ -239,6 +239,9 @@ impl Stage<'_> {
             }
             _ => {}
         }
+        if let Action::CpuLimit { of, .. } = action {
+            self.still_starves(site, *of).await?;
+        }
         let fault = faults::planned(self.cluster, &self.world, FaultKind::Restore, site).await?;
         match action {
             Action::DiskSlow { .. } => {
@@ -247,13 +250,8 @@ impl Stage<'_> {
             Action::ClockStep { .. } | Action::ClockRate { .. } => {
                 self.machines.clock(site)?.undo()?;
             }
-            Action::CpuLimit { of, .. } => {
+            Action::CpuLimit { .. } => {
                 if let Some(mut group) = self.machines.groups.remove(&site) {
-                    let before = group.cpu_use()?.periods_throttled;
-                    time::sleep(STARVES).await;
-                    let starves = group.cpu_use()?.periods_throttled > before;
-                    let whose = if *of == Program::Node { "node" } else { "relay" };
-                    ensure!(starves, "the {whose} of {} waits no longer", self.name(site));
                     group.undo()?;
                 }
             }
@@ -376,6 +374,17 @@ impl Stage<'_> {
             time::sleep(LOOK_EVERY).await;
         }
         self.machines.groups.insert(site, group);
+        Ok(())
+    }
+
+    /// A relay that is given up for silent, say, is followed by one without a limit.
+    async fn still_starves(&self, site: usize, of: Program) -> Result<()> {
+        let group = self.machines.groups.get(&site).context("a limit that was not made")?;
+        let before = group.cpu_use()?.periods_throttled;
+        time::sleep(STARVES).await;
+        let starves = group.cpu_use()?.periods_throttled > before;
+        let whose = if of == Program::Node { "node" } else { "relay" };
+        ensure!(starves, "the {whose} of {} waits no longer", self.name(site));
         Ok(())
     }
 
