@@ -390,6 +390,9 @@ pub enum Note {
     CallRefused { status: u16, why: String },
     /// An agent's phone did not take a call.
     PhoneFailed { leg: LegId, status: Option<u16> },
+    /// An agent's phone was not rung, for no fault of its own: no relay had a socket for it, or the request
+    /// could not be sent.
+    PhoneNotRung { leg: LegId },
     /// A leg of a lost node is being taken over.
     TakeoverBegan { leg: LegId, epoch: LegEpoch },
     /// Its peer confirmed it, after so many milliseconds.

@@ -57,6 +57,8 @@ pub struct Ring {
     pub ring: Millis,
     /// The caller's coding, to be preferred.
     pub codec: Option<Codec>,
+    /// The relay that holds the caller's media: it has sockets, should one's own have none.
+    pub caller_relay: Option<RelayRecord>,
 }
 
 /// See [`Goal::Talk`].
@@ -96,11 +98,13 @@ impl Machine {
             return gone;
         };
         let caller = self.legs_of(leg.contact).find(|other| other.role == LegRole::Caller);
+        let media = caller.and_then(|leg| leg.media.as_ref());
         Goal::Ring(Box::new(Ring {
             invitation,
             offer,
             ring: self.queue.queues().get(&contact.queue).map_or(Millis(0), |queue| queue.ring),
-            codec: caller.and_then(|leg| leg.media.as_ref()).map(|media| media.codec),
+            codec: media.map(|media| media.codec),
+            caller_relay: media.and_then(|media| self.relay_record(&media.relay)),
         }))
     }
 

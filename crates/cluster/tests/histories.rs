@@ -43,7 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..4u64).prop_map(Op::Call),
         5 => (0..8usize).prop_map(Op::Answer),
         2 => (0..8usize).prop_map(Op::Ringing),
-        2 => (0..8usize, 0..4u8).prop_map(|(l, c)| Op::Fail(l, c)),
+        2 => (0..8usize, 0..5u8).prop_map(|(l, c)| Op::Fail(l, c)),
         5 => (0..10usize, 0..6u8).prop_map(|(l, h)| Op::End(l, h)),
         4 => (0..10usize).prop_map(Op::Confirm),
         2 => (1..4u64, 1..4u64).prop_map(|(n, by)| Op::Lost(n, by)),
@@ -108,6 +108,7 @@ fn step(sim: &mut Sim, op: &Op) {
                 DeclineCause::Refused,
                 DeclineCause::Busy,
                 DeclineCause::DeviceFailed,
+                DeclineCause::NodeFailed,
             ];
             let fact = sim.fact(leg, causes[usize::from(cause)]);
             sim.propose(node, Command::LegFailed(fact)).ok();

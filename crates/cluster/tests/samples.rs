@@ -29,7 +29,7 @@ use tandem_routing::{
         Readiness, Rejection as QueueRejection, Reply as QueueReply,
     },
     digest::Digest,
-    entity::{Contact, ContactState, EndReason, SiteState},
+    entity::{Agent, Contact, ContactState, EndReason, NotReadyReason, SiteState, WorkState},
     name::CallerNumber,
     table::{decode_row, encode_row},
     time::{ClusterTime, Millis},
@@ -388,6 +388,61 @@ fn contact_rows_keep_their_encoding() {
         let kept = samples.expect(contact_label(state), &now);
         assert_eq!(decode_row::<Contact>(&kept), Ok(row), "{state:?} is read differently");
         assert_eq!(hex(&kept), hex(&now), "{state:?} is written differently");
+    }
+}
+
+/// The name of a work state's sample. Without a catch-all, so that a new state or reason needs a sample.
+fn work_label(work: &WorkState) -> &'static str {
+    let reason = |reason: &NotReadyReason| match reason {
+        NotReadyReason::Unspecified => "not_ready.unspecified",
+        NotReadyReason::Code(_) => "not_ready.code",
+        NotReadyReason::Rona => "not_ready.rona",
+        NotReadyReason::Declined => "not_ready.declined",
+        NotReadyReason::DeviceBusy => "not_ready.device_busy",
+        NotReadyReason::DeviceFailed => "not_ready.device_failed",
+        NotReadyReason::NodeFailed => "not_ready.node_failed",
+    };
+    match work {
+        WorkState::NotReady(why) => reason(why),
+        WorkState::Ready => "ready",
+        WorkState::Offered(_) => "offered",
+        WorkState::Busy(_) => "busy",
+        WorkState::WrapUp(_) => "wrap_up",
+        WorkState::Paused { .. } => "paused",
+    }
+}
+
+// Goal: an agent's row is read and written as it always was, whatever they do and why.
+#[test]
+fn agent_rows_keep_their_encoding() {
+    let mut samples = Samples::read("agent-1.hex");
+    let sim = Sim::center();
+    let row = sim.machine.queue().agents().iter().next().unwrap().clone();
+    let (contact, until) = (ContactId { group: GROUP, ordinal: Ordinal(77) }, ClusterTime(123_456));
+    let reasons = [
+        NotReadyReason::Unspecified,
+        NotReadyReason::Code(name("break")),
+        NotReadyReason::Rona,
+        NotReadyReason::Declined,
+        NotReadyReason::DeviceBusy,
+        NotReadyReason::DeviceFailed,
+        NotReadyReason::NodeFailed,
+    ];
+    let not_ready = reasons.map(WorkState::NotReady);
+    let others = [
+        WorkState::Ready,
+        WorkState::Offered(OfferNumber(9)),
+        WorkState::Busy(contact),
+        WorkState::WrapUp(until),
+        WorkState::Paused { why: NotReadyReason::NodeFailed, until },
+    ];
+    for work in not_ready.into_iter().chain(others) {
+        let label = work_label(&work);
+        let row = Agent { work, ..row.clone() };
+        let now = encode_row(&row);
+        let kept = samples.expect(label, &now);
+        assert_eq!(decode_row::<Agent>(&kept), Ok(row), "{label} is read differently");
+        assert_eq!(hex(&kept), hex(&now), "{label} is written differently");
     }
 }
 

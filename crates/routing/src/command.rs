@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    entity::{Contact, EndReason, NotReadyReason, SiteChoice, SiteState},
+    entity::{Contact, EndReason, NotReadyReason, SiteChoice, SiteState, WorkState},
     ids::{AgentId, ContactId, OfferNumber, SiteId, TenantId},
     limits::{
-        LEVEL_MAX, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX,
-        SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX,
+        LEVEL_MAX, NODE_FAILED_PAUSE_MS, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
+        QUEUES_PER_AGENT_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX,
     },
     name::{CallerNumber, Name},
     requirement::NamedRequirement,
-    time::Millis,
+    time::{ClusterTime, Millis},
 };
 
 /// What can be asked of the queue. Appended to, never reordered: the position is the encoding.
@@ -171,6 +171,27 @@ pub enum DeclineCause {
     Busy,
     /// The phone could not be reached or gave an error.
     DeviceFailed,
+    /// The node that was to make the phone ring could not: no relay had a socket for it. Neither agent
+    /// nor phone is to blame.
+    NodeFailed,
+}
+
+impl DeclineCause {
+    /// What an agent does next whose offer was declined for this cause at `now`. Who is to blame stays
+    /// not ready until they say otherwise; who is not is spared for [`NODE_FAILED_PAUSE_MS`], so that the
+    /// same offer is not made over and over within an instant.
+    #[must_use]
+    pub fn leaves_agent(self, now: ClusterTime) -> WorkState {
+        let why = NotReadyReason::from(self);
+        match self {
+            Self::NotAnswered | Self::Refused | Self::Busy | Self::DeviceFailed => {
+                WorkState::NotReady(why)
+            }
+            Self::NodeFailed => {
+                WorkState::Paused { why, until: now + Millis(NODE_FAILED_PAUSE_MS) }
+            }
+        }
+    }
 }
 
 impl From<DeclineCause> for NotReadyReason {
@@ -180,6 +201,7 @@ impl From<DeclineCause> for NotReadyReason {
             DeclineCause::Refused => Self::Declined,
             DeclineCause::Busy => Self::DeviceBusy,
             DeclineCause::DeviceFailed => Self::DeviceFailed,
+            DeclineCause::NodeFailed => Self::NodeFailed,
         }
     }
 }

@@ -165,6 +165,8 @@ pub enum NotReadyReason {
     DeviceBusy,
     /// The phone could not be reached or gave an error.
     DeviceFailed,
+    /// The node could not make the phone ring.
+    NodeFailed,
 }
 
 /// What an agent is doing.
@@ -180,6 +182,24 @@ pub enum WorkState {
     Busy(ContactId),
     /// After-contact work, until then.
     WrapUp(ClusterTime),
+    /// Spared for a while; then ready, without anybody's doing.
+    Paused {
+        /// What came in between.
+        why: NotReadyReason,
+        /// Until when.
+        until: ClusterTime,
+    },
+}
+
+impl WorkState {
+    /// When it ends by itself, if it does.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<ClusterTime> {
+        match self {
+            Self::WrapUp(until) | Self::Paused { until, .. } => Some(*until),
+            Self::NotReady(_) | Self::Ready | Self::Offered(_) | Self::Busy(_) => None,
+        }
+    }
 }
 
 /// Whether the agent's phone can be reached.

@@ -8,9 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    entity::{
-        Agent, Contact, ContactState, LoginState, Offer, Queue, Reservation, WaitKey, WorkState,
-    },
+    entity::{Agent, Contact, ContactState, LoginState, Offer, Queue, Reservation, WaitKey},
     ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId, SkillId, TenantId},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
@@ -28,7 +26,8 @@ pub(crate) struct ClassId(u32);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Deadline {
     Offer(OfferNumber),
-    WrapUp(AgentId),
+    /// The end of a work state that ends by itself.
+    Work(AgentId),
     Widen(ContactId),
     WaitMax(ContactId),
     Hold(ContactId),
@@ -316,8 +315,8 @@ impl Index {
                 class.add_agent(agent);
             }
         }
-        if let WorkState::WrapUp(until) = agent.work {
-            self.deadlines.insert((until, Deadline::WrapUp(agent.id)));
+        if let Some(until) = agent.work.ends_at() {
+            self.deadlines.insert((until, Deadline::Work(agent.id)));
         }
     }
 
@@ -328,8 +327,8 @@ impl Index {
                 class.remove_agent(agent);
             }
         }
-        if let WorkState::WrapUp(until) = agent.work {
-            self.deadlines.remove(&(until, Deadline::WrapUp(agent.id)));
+        if let Some(until) = agent.work.ends_at() {
+            self.deadlines.remove(&(until, Deadline::Work(agent.id)));
         }
     }
 

@@ -60,6 +60,11 @@ pub const APPLY_WORK_MAX: usize = 256;
 /// leg times the ringing and reports; the log is the backstop.
 pub const OFFER_BACKSTOP_MS: u64 = 5_000;
 
+/// For how long an agent is spared whose phone a node could not make ring. Others are asked meanwhile;
+/// long enough that a node without sockets is not asked over and over, short enough for the caller who
+/// has nobody else.
+pub const NODE_FAILED_PAUSE_MS: u64 = 2_000;
+
 /// For how long agents are held for a contact that is being confirmed, from the loss of its owner
 /// (`docs/adr/0008-agents-wait-for-callers-being-confirmed.md`). Peers that can be reached answer a
 /// re-INVITE within one to three round trips and RFC 3261's first retransmission (T1, 500 ms).

@@ -252,13 +252,13 @@ impl State {
             row.state = ContactState::Queued;
             row.last_offer = Some((number, offer.agent));
         });
-        let reason = match how {
+        let then = match how {
             OfferEnd::Declined(_) if planted!(self, RonaIsNotReported) => None,
-            OfferEnd::Declined(cause) => Some(NotReadyReason::from(cause)),
-            OfferEnd::Expired => Some(NotReadyReason::Rona),
+            OfferEnd::Declined(cause) => Some(cause.leaves_agent(now)),
+            OfferEnd::Expired => Some(WorkState::NotReady(NotReadyReason::Rona)),
             OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => None,
         };
-        self.free_agent(offer.agent, now, reason.map(WorkState::NotReady), Idle::GoesOn);
+        self.free_agent(offer.agent, now, then, Idle::GoesOn);
         let Offer { contact, agent, .. } = offer;
         events.push(Event::OfferEnded { offer: number, contact, agent, how });
         events.push(Event::AgentChanged(agent));

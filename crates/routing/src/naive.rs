@@ -17,7 +17,7 @@ use crate::{
         NotReadyReason, Queue, Site, SiteChoice, SiteState, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId},
-    limits::{CONFIRM_HOLD_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
+    limits::{CONFIRM_HOLD_MS, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
     state::State,
@@ -156,7 +156,13 @@ impl Judge {
             }
             Command::Accept { offer, contact } => self.accept(*offer, *contact),
             Command::Decline { offer, cause, .. } => {
-                self.end_offer(*offer, Some(NotReadyReason::from(*cause)));
+                let why = NotReadyReason::from(*cause);
+                let until = ClusterTime(self.now.0 + NODE_FAILED_PAUSE_MS);
+                let then = match why {
+                    NotReadyReason::NodeFailed => WorkState::Paused { why, until },
+                    blamed => WorkState::NotReady(blamed),
+                };
+                self.end_offer(*offer, Some(then));
             }
             Command::End { contact, reason } => self.end(*contact, *reason),
             Command::ExpireDue => self.expire(),
@@ -464,13 +470,13 @@ impl Judge {
         }
     }
 
-    fn end_offer(&mut self, number: OfferNumber, blame: Option<NotReadyReason>) {
+    fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>) {
         let Some((contact, agent, _)) = self.offers.remove(&number) else { return };
         if let Some(row) = self.contacts.get_mut(&contact) {
             row.state = ContactState::Queued;
             row.last_offer = Some((number, agent));
         }
-        self.free(agent, blame.map(WorkState::NotReady));
+        self.free(agent, then);
     }
 
     fn free(&mut self, agent: AgentId, then: Option<WorkState>) {
@@ -514,7 +520,7 @@ impl Judge {
         }
     }
 
-    /// Deadlines one by one in the order of their times; at equal times offers, wrap-ups,
+    /// Deadlines one by one in the order of their times; at equal times offers, ends of wrap-up and pause,
     /// widenings, longest waits, holds, reservations, each by id.
     fn expire(&mut self) {
         loop {
@@ -523,8 +529,8 @@ impl Judge {
                 due.push((*at, 0, number.0, Due::Offer(*number)));
             }
             for agent in self.agents.values() {
-                if let WorkState::WrapUp(at) = agent.work {
-                    due.push((at, 1, u64::from(agent.id.0), Due::WrapUp(agent.id)));
+                if let WorkState::WrapUp(at) | WorkState::Paused { until: at, .. } = agent.work {
+                    due.push((at, 1, u64::from(agent.id.0), Due::Work(agent.id)));
                 }
             }
             for contact in self.contacts.values().filter(|contact| contact.is_waiting()) {
@@ -538,8 +544,10 @@ impl Judge {
                 break;
             };
             match what {
-                Due::Offer(number) => self.end_offer(number, Some(NotReadyReason::Rona)),
-                Due::WrapUp(agent) => {
+                Due::Offer(number) => {
+                    self.end_offer(number, Some(WorkState::NotReady(NotReadyReason::Rona)));
+                }
+                Due::Work(agent) => {
                     let now = self.now;
                     if let Some(row) = self.agents.get_mut(&agent) {
                         let asked = row.next_not_ready.take();
@@ -573,7 +581,7 @@ impl Judge {
 
 enum Due {
     Offer(OfferNumber),
-    WrapUp(AgentId),
+    Work(AgentId),
     Widen(ContactId),
     Wait(ContactId),
     Hold(ContactId),

@@ -360,7 +360,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (0..7usize, 0..3usize, 0..4u8, 0..3_000u64).prop_map(|(n, s, c, w)| Op::Call(n, s, c, w)),
         6 => (0..8usize).prop_map(Op::Accept),
         1 => (1..40u64, 0..8usize).prop_map(|(o, c)| Op::AcceptOld(o, c)),
-        2 => (0..8usize, 0..4u8).prop_map(|(o, c)| Op::Decline(o, c)),
+        2 => (0..8usize, 0..5u8).prop_map(|(o, c)| Op::Decline(o, c)),
         4 => (0..12usize, 0..4u8).prop_map(|(c, r)| Op::End(c, r)),
         3 => (0..6usize, any::<bool>()).prop_map(|(a, r)| Op::LogIn(a, r)),
         1 => (0..6usize).prop_map(Op::LogOut),
@@ -413,8 +413,13 @@ impl Center {
             }
             Op::Decline(n, cause) => {
                 use crate::command::DeclineCause as Cause;
-                let cause = [Cause::NotAnswered, Cause::Refused, Cause::Busy, Cause::DeviceFailed]
-                    [usize::from(cause)];
+                let cause = [
+                    Cause::NotAnswered,
+                    Cause::Refused,
+                    Cause::Busy,
+                    Cause::DeviceFailed,
+                    Cause::NodeFailed,
+                ][usize::from(cause)];
                 if let Some((offer, contact)) = self.offer(n) {
                     self.ok(Command::Decline { offer, contact, cause });
                 }

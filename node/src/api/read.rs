@@ -183,6 +183,7 @@ impl View<'_> {
             }
             WorkState::Busy(contact) => ("busy", String::new(), Some(*contact)),
             WorkState::WrapUp(_) => ("wrap-up", String::new(), None),
+            WorkState::Paused { why, .. } => ("paused", reason_name(why), None),
         };
         let skills = agent.skills.iter();
         api::Agent {
@@ -326,6 +327,7 @@ fn reason_name(reason: &NotReadyReason) -> String {
         NotReadyReason::Declined => "declined".to_owned(),
         NotReadyReason::DeviceBusy => "phone-busy".to_owned(),
         NotReadyReason::DeviceFailed => "phone-failed".to_owned(),
+        NotReadyReason::NodeFailed => "node-failed".to_owned(),
     }
 }
 

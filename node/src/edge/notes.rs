@@ -29,6 +29,9 @@ fn log(note: &Note) {
         Note::PhoneFailed { leg, status } => {
             tracing::info!(%leg, status, "an agent's phone did not take a call");
         }
+        Note::PhoneNotRung { leg } => {
+            tracing::warn!(%leg, "this node could not make an agent's phone ring");
+        }
         Note::TakeoverBegan { leg, epoch } => {
             tracing::info!(%leg, epoch = epoch.0, "taking a leg over");
         }

@@ -121,7 +121,7 @@ impl Core {
             MediaReply::Refused(why) => {
                 self.unexpected(leg.id, format_args!("the relay refuses: {why}"));
                 if matches!(leg.stage, Stage::Preparing) {
-                    return self.phone_failed(leg, None);
+                    return self.refused_a_socket(now, leg);
                 }
                 self.media_failed(now, leg);
                 if leg.media.failures > MEDIA_TRIES {
@@ -179,7 +179,15 @@ impl Core {
         let taking = leg.takeover.as_ref().is_some_and(|t| t.step == TakeoverStep::Media);
         let tries = if taking { 1 } else { MEDIA_TRIES };
         if !own && leg.media.failures >= tries {
-            self.move_media(now, leg);
+            self.move_media(now, leg, self.settings.relay.clone());
+            return self.sync_media(leg);
+        }
+        if matches!(leg.stage, Stage::Preparing)
+            && leg.media.failures >= MEDIA_TRIES
+            && let Some(relay) = self.callers_relay(leg)
+        {
+            // Ours may be back in a second; the caller need not wait for it.
+            self.move_media(now, leg, relay);
             return self.sync_media(leg);
         }
         let doublings = (leg.media.failures - 1).min(8);
@@ -187,8 +195,26 @@ impl Core {
         self.set_timer(leg.id, TimerKind::Media, now.instant + wait);
     }
 
-    fn move_media(&mut self, now: Now, leg: &mut Leg) {
-        let to = self.settings.relay.clone();
+    /// No relay has promised a socket yet for the phone that is to ring: the caller's relay is asked, which
+    /// has one for the caller; failing that, the phone does not ring.
+    fn refused_a_socket(&mut self, now: Now, leg: &mut Leg) {
+        match self.callers_relay(leg) {
+            Some(relay) => {
+                self.move_media(now, leg, relay);
+                self.sync_media(leg);
+            }
+            None => self.cannot_ring(leg),
+        }
+    }
+
+    /// The caller's relay, for an agent's leg that has tried only our own so far.
+    fn callers_relay(&self, leg: &Leg) -> Option<RelayRecord> {
+        let Some(Goal::Ring(ring)) = leg.view.as_ref().map(|view| &view.goal) else { return None };
+        let own = &self.settings.relay.id;
+        ring.caller_relay.clone().filter(|relay| leg.media.relay.id == *own && relay.id != *own)
+    }
+
+    fn move_media(&mut self, now: Now, leg: &mut Leg, to: RelayRecord) {
         let from = std::mem::replace(&mut leg.media.relay, to.clone());
         self.note(Note::MediaMoved { leg: leg.id, from: from.id.clone(), to: to.id });
         // It may be out of reach for us alone, and still send: for a receiver who hears both, one stream

@@ -69,7 +69,7 @@ impl Core {
         let capabilities = self.capabilities_for(leg.media.codec);
         let body = local_media(leg)
             .and_then(|local| offer(&capabilities, None, &local, &mut leg.sip.description).ok());
-        let Some((body, offered)) = body else { return self.phone_failed(leg, None) };
+        let Some((body, offered)) = body else { return self.cannot_ring(leg) };
         let mut request = self.invite_skeleton(leg, &ring.invitation).with_body(SDP, body);
         let contact = self.contact(leg.id, sip_transport(leg.sip.transport));
         request.headers.push_address(HeaderName::Contact, &contact);
@@ -95,7 +95,7 @@ impl Core {
             }
             Err(error) => {
                 self.unexpected(leg.id, error);
-                self.phone_failed(leg, None);
+                self.cannot_ring(leg);
             }
         }
     }
@@ -289,6 +289,15 @@ impl Core {
         self.tell(leg, Fact::Failed(DeclineCause::DeviceFailed));
     }
 
+    /// This node cannot make the phone ring, which is no fault of the phone or its agent.
+    pub(crate) fn cannot_ring(&mut self, leg: &mut Leg) {
+        self.clear_timer(leg.id, TimerKind::Ring);
+        self.note(Note::PhoneNotRung { leg: leg.id });
+        leg.stage = Stage::Over;
+        self.release_media(leg);
+        self.tell(leg, Fact::Failed(DeclineCause::NodeFailed));
+    }
+
     /// It has rung for as long as the queue says.
     pub(crate) fn rang_long_enough(&mut self, now: Now, leg: &mut Leg) {
         match &leg.stage {
@@ -299,7 +308,7 @@ impl Core {
             }
             Stage::Inviting(_) => self.cancel_invite(now, leg, CancelledFor::NotAnswered),
             // Our relay was away all this time.
-            Stage::Preparing => self.phone_failed(leg, None),
+            Stage::Preparing => self.cannot_ring(leg),
             _ => {}
         }
     }

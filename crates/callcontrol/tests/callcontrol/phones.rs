@@ -175,17 +175,56 @@ fn a_view_that_comes_too_late() {
     over(&mut world);
 }
 
-// Goal: our own relay is away when a phone is to ring: the offer fails in time, and the caller waits.
+// Goal: our own relay is away, or has no socket left, when a phone is to ring: the caller's relay, which
+// has one for the caller, takes the agent's side too.
 #[test]
-fn no_relay_for_the_phone() {
-    let mut world = world(7);
-    world.kill_relay(2);
-    world.ua("carol").invite(NUMBER);
-    world.run(20_000);
-    assert!(world.see("amy").calls.is_empty());
-    assert_eq!((world.connected(), world.legs()), (0, 1));
-    world.add_agent("bob", 3);
-    world.expect(5_000, "bob talks", |w| w.connected() == 1);
-    world.crash_relay(2, 10);
-    over(&mut world);
+fn the_callers_relay_takes_the_phone() {
+    for dead in [true, false] {
+        let mut world = world(7);
+        if dead {
+            world.kill_relay(2);
+        }
+        world.relays[1].refuses = !dead;
+        world.ua("carol").invite(NUMBER);
+        world.expect(5_000, "amy talks", |w| w.connected() == 1);
+        assert_eq!(world.relays[0].sessions.len(), 2, "both sides at carol's relay");
+        world.run(3_000);
+        assert_talks(&world);
+        world.relays[1].refuses = false;
+        world.crash_relay(2, 10);
+        over(&mut world);
+    }
+}
+
+// Goal: no relay has a socket for the phone. That is neither the agent's doing nor the phone's: the agent
+// is spared for a moment at a time, and talks with the caller as soon as there is a socket, without having
+// to say that they are ready.
+#[test]
+fn no_relay_at_all_for_the_phone() {
+    for dead in [true, false] {
+        let mut world = world(9);
+        world.add_caller("dora", 2);
+        world.ua("dora").invite(NUMBER);
+        world.expect(3_000, "amy talks with dora", |w| w.connected() == 1);
+        world.ua("carol").proxy = world.nodes[&2].udp;
+        world.ua("carol").invite(NUMBER);
+        world.run(1_000);
+        if dead {
+            world.kill_relay(2);
+        }
+        world.relays[1].refuses = !dead;
+        world.ua("dora").hang_up();
+        world.run(20_000);
+        assert_eq!(world.see("amy").calls.len(), 1, "her phone does not ring");
+        assert_eq!(world.connected(), 0);
+        let tried = world.noted(2, |note| matches!(note, Note::PhoneNotRung { .. }));
+        let most = if dead { 2 } else { 11 };
+        assert!((1..=most).contains(&tried), "again and again, but not at once: {tried}");
+        world.relays[1].refuses = false;
+        if dead {
+            world.crash_relay(2, 10);
+        }
+        world.expect(5_000, "amy talks with carol", |w| w.connected() == 1);
+        over(&mut world);
+    }
 }

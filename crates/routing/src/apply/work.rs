@@ -33,7 +33,7 @@ impl State {
                     self.match_contact(offer.contact, events);
                 }
             }
-            Deadline::WrapUp(agent) => self.end_wrap_up(*agent, events),
+            Deadline::Work(agent) => self.end_work_state(*agent, events),
             Deadline::Widen(contact) => {
                 self.update_contact(*contact, |row| row.widen_at = None);
                 self.match_contact(*contact, events);
@@ -46,7 +46,8 @@ impl State {
         }
     }
 
-    fn end_wrap_up(&mut self, id: AgentId, events: &mut Vec<Event>) {
+    /// Wrap-up or a pause is over.
+    fn end_work_state(&mut self, id: AgentId, events: &mut Vec<Event>) {
         if planted!(self, WrapUpTimerIsLost) {
             return;
         }

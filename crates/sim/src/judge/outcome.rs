@@ -2,7 +2,7 @@
 //! follows a conversation, who is done is released.
 
 use tandem_routing::{
-    command::{Event, OfferEnd},
+    command::{DeclineCause, Event, OfferEnd},
     entity::{Agent, ContactState, LoginState, LogoutAfter, NotReadyReason, WorkState},
     ids::AgentId,
 };
@@ -30,6 +30,8 @@ pub fn check(entry: &Entry, found: &mut Vec<String>) {
 /// An offer that came to nothing by the agent's doing takes them out of the queue, with the reason.
 fn not_answered(entry: &Entry, agent: AgentId, how: OfferEnd) -> Option<String> {
     let reason = match how {
+        // Neither agent nor phone is to blame.
+        OfferEnd::Declined(DeclineCause::NodeFailed) => return None,
         OfferEnd::Declined(cause) => NotReadyReason::from(cause),
         OfferEnd::Expired => NotReadyReason::Rona,
         OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => return None,
@@ -64,10 +66,7 @@ fn settled(entry: &Entry, agent: AgentId) -> Option<&Agent> {
 
 #[cfg(test)]
 mod tests {
-    use tandem_routing::{
-        command::{Command, DeclineCause},
-        entity::EndReason,
-    };
+    use tandem_routing::{command::Command, entity::EndReason};
 
     use super::*;
     use crate::judge::samples::{Small, found};

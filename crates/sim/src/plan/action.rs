@@ -57,6 +57,10 @@ pub enum Action {
     RelayCut { relay: u64, node: u64 },
     /// All nodes reach it again.
     RelayUncut { relay: u64 },
+    /// A relay has no socket for another session.
+    RelayFull { relay: u64 },
+    /// It has again.
+    RelayRoomy { relay: u64 },
     /// Somebody's line is dead, until they come back.
     Vanish { who: String },
     /// They do.
@@ -107,6 +111,7 @@ impl Action {
                 | Self::StartFromSnapshot { .. }
                 | Self::Heal
                 | Self::RelayUncut { .. }
+                | Self::RelayRoomy { .. }
                 | Self::Return { .. }
         )
     }
@@ -129,7 +134,10 @@ impl Action {
             | Self::StartFromSnapshot { node: a, of: b }
             | Self::Cut { from: a, to: b }
             | Self::RelayCut { relay: a, node: b } => vec![*a, *b],
-            Self::RelayCrash { relay, .. } | Self::RelayUncut { relay } => vec![*relay],
+            Self::RelayCrash { relay, .. }
+            | Self::RelayUncut { relay }
+            | Self::RelayFull { relay }
+            | Self::RelayRoomy { relay } => vec![*relay],
             Self::HangUp { .. }
             | Self::Hold { .. }
             | Self::Phone { .. }

@@ -173,6 +173,7 @@ fn fault_of(chance: &mut Chance, kind: Kind, features: &Features) -> Action {
         Kind::Relay if chance.per_mille(600) => {
             Action::RelayCrash { relay: other, back_after: chance.between(10, 6_000) }
         }
+        Kind::Relay if chance.per_mille(400) => Action::RelayFull { relay: other },
         Kind::Relay => Action::RelayCut { relay: other, node },
         Kind::Phone => {
             let who = if chance.per_mille(500) {
@@ -209,6 +210,7 @@ fn undo(chance: &mut Chance, steps: &[Step]) -> Option<Step> {
         Action::Isolate { .. } | Action::Cut { .. } | Action::NoQuorum => Action::Heal,
         Action::LogSlow { ms } if *ms > 0 => Action::LogSlow { ms: 0 },
         Action::RelayCut { relay, .. } => Action::RelayUncut { relay: *relay },
+        Action::RelayFull { relay } => Action::RelayRoomy { relay: *relay },
         Action::Vanish { who } => Action::Return { who: who.clone() },
         _ => return None,
     };

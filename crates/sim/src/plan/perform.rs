@@ -82,6 +82,8 @@ pub(super) fn perform(world: &mut World, action: &Action) -> bool {
             world.uncut_relay(*relay);
             true
         }
+        Action::RelayFull { relay } => !std::mem::replace(&mut world.relay(*relay).refuses, true),
+        Action::RelayRoomy { relay } => std::mem::replace(&mut world.relay(*relay).refuses, false),
         Action::Crash { .. }
         | Action::PowerLoss { .. }
         | Action::Start { .. }

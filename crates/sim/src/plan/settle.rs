@@ -55,6 +55,7 @@ fn stop_faults(world: &mut World, features: &Features) {
             world.start_node(node);
         }
         world.uncut_relay(node);
+        world.relay(node).refuses = false;
     }
     for who in people(features) {
         let ua = world.ua(who);
@@ -238,11 +239,7 @@ fn is_old(now: u64) -> impl Fn(&tandem_routing::entity::Contact) -> bool {
 
 fn is_ready_or_busy(world: &World, agent: &str) -> bool {
     let row = world.log.machine.queue().agent_named(TENANT, &name(agent));
-    row.is_some_and(|row| {
-        row.is_waiting()
-            || row.is_engaged()
-            || matches!(row.work, tandem_routing::entity::WorkState::WrapUp(_))
-    })
+    row.is_some_and(|row| row.is_waiting() || row.is_engaged() || row.work.ends_at().is_some())
 }
 
 // --- the end ------------------------------------------------------------------------------------
