@@ -121,7 +121,10 @@ impl Core {
             MediaReply::Refused(why) => {
                 self.unexpected(leg.id, format_args!("the relay refuses: {why}"));
                 if matches!(leg.stage, Stage::Preparing) {
-                    return self.refused_a_socket(now, leg);
+                    if !self.ask_callers_relay(now, leg) {
+                        self.cannot_ring(leg);
+                    }
+                    return;
                 }
                 self.media_failed(now, leg);
                 if leg.media.failures > MEDIA_TRIES {
@@ -178,16 +181,17 @@ impl Core {
         let own = leg.media.relay.id == self.settings.relay.id;
         let taking = leg.takeover.as_ref().is_some_and(|t| t.step == TakeoverStep::Media);
         let tries = if taking { 1 } else { MEDIA_TRIES };
-        if !own && leg.media.failures >= tries {
-            self.move_media(now, leg, self.settings.relay.clone());
-            return self.sync_media(leg);
+        if leg.media.failures >= tries && matches!(leg.stage, Stage::Preparing) {
+            if self.ask_callers_relay(now, leg) {
+                // Ours may be back in a second; the caller need not wait for it.
+                return;
+            }
+            if !own {
+                return self.cannot_ring(leg);
+            }
         }
-        if matches!(leg.stage, Stage::Preparing)
-            && leg.media.failures >= MEDIA_TRIES
-            && let Some(relay) = self.callers_relay(leg)
-        {
-            // Ours may be back in a second; the caller need not wait for it.
-            self.move_media(now, leg, relay);
+        if !own && leg.media.failures >= tries {
+            self.move_media(now, leg);
             return self.sync_media(leg);
         }
         let doublings = (leg.media.failures - 1).min(8);
@@ -195,35 +199,42 @@ impl Core {
         self.set_timer(leg.id, TimerKind::Media, now.instant + wait);
     }
 
-    /// No relay has promised a socket yet for the phone that is to ring: the caller's relay is asked, which
-    /// has one for the caller; failing that, the phone does not ring.
-    fn refused_a_socket(&mut self, now: Now, leg: &mut Leg) {
-        match self.callers_relay(leg) {
-            Some(relay) => {
-                self.move_media(now, leg, relay);
-                self.sync_media(leg);
-            }
-            None => self.cannot_ring(leg),
-        }
-    }
-
-    /// The caller's relay, for an agent's leg that has tried only our own so far.
-    fn callers_relay(&self, leg: &Leg) -> Option<RelayRecord> {
-        let Some(Goal::Ring(ring)) = leg.view.as_ref().map(|view| &view.goal) else { return None };
+    /// Asks the caller's relay for the agent's side, if only our own has been asked so far. False when
+    /// there is no other.
+    ///
+    /// Ours is not told to remove anything: it refused, or answered nothing; a session that it may have
+    /// made all the same ends by itself, while a removal that comes late could end one that this leg has
+    /// moved back to.
+    fn ask_callers_relay(&mut self, now: Now, leg: &mut Leg) -> bool {
+        let Some(Goal::Ring(ring)) = leg.view.as_ref().map(|view| &view.goal) else { return false };
         let own = &self.settings.relay.id;
-        ring.caller_relay.clone().filter(|relay| leg.media.relay.id == *own && relay.id != *own)
+        let Some(to) = ring.caller_relay.clone().filter(|relay| relay.id != *own) else {
+            return false;
+        };
+        if leg.media.relay.id != *own {
+            return false;
+        }
+        self.change_relay(now, leg, to);
+        self.sync_media(leg);
+        true
     }
 
-    fn move_media(&mut self, now: Now, leg: &mut Leg, to: RelayRecord) {
-        let from = std::mem::replace(&mut leg.media.relay, to.clone());
-        self.note(Note::MediaMoved { leg: leg.id, from: from.id.clone(), to: to.id });
+    /// Moves the media of a leg to our own relay.
+    fn move_media(&mut self, now: Now, leg: &mut Leg) {
+        let from = self.change_relay(now, leg, self.settings.relay.clone());
         // It may be out of reach for us alone, and still send: for a receiver who hears both, one stream
         // from two relays would go back and forth. Ours begins another one.
         self.remove_session(from, leg.id, leg.epoch);
+    }
+
+    fn change_relay(&mut self, now: Now, leg: &mut Leg, to: RelayRecord) -> RelayRecord {
+        let from = std::mem::replace(&mut leg.media.relay, to.clone());
+        self.note(Note::MediaMoved { leg: leg.id, from: from.id.clone(), to: to.id });
         leg.media.local = None;
         leg.media.failures = 0;
         leg.media.told = None;
         leg.media.begin_stream(now, leg.epoch, &mut self.prng);
+        from
     }
 
     /// A relay has lost the session: it is made again on its old port, going on with its stream.

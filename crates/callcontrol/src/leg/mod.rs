@@ -25,7 +25,7 @@ use tandem_cluster::{
     ids::{LegEpoch, LegId, OfferNumber},
     leg::{Codec, Endpoint, MediaDirection, StreamOrigin, Transport},
     node::RelayRecord,
-    view::LegView,
+    view::{Goal, LegView},
 };
 use tandem_routing::name::{CallerNumber, Name};
 use tandem_sip::{
@@ -398,6 +398,11 @@ impl Leg {
     /// True unless the log has still to judge a phone's answer.
     pub(crate) fn is_judged(&self) -> bool {
         !self.unheard().any(|fact| matches!(fact, Fact::Answered { .. }))
+    }
+
+    /// True while all that this node has learned from the log is that the phone should ring.
+    pub(crate) fn is_to_ring(&self) -> bool {
+        matches!(self.view.as_ref().map(|view| &view.goal), Some(Goal::Ring(_)))
     }
 
     /// True when the dialog stands and nobody has ended it.

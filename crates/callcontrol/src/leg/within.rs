@@ -67,9 +67,9 @@ impl Core {
             Stage::Ending(_) => self.ended(leg, LegEnd::Done),
             Stage::Over => {}
             Stage::Allocating(_) | Stage::Admitting(_) => self.caller_cancels(now, leg),
-            // Before the log has judged the answer the two have not heard each other: whoever waits
-            // goes on waiting.
-            _ if !leg.is_judged() => self.ended(leg, LegEnd::Failed),
+            // An agent who heard nobody yet: who waits goes on waiting. The log may have judged the answer
+            // already, and this node not have learned of it (its own replica lags behind the reply).
+            _ if !leg.is_judged() || leg.is_to_ring() => self.ended(leg, LegEnd::PeerGone),
             _ => self.ended(leg, LegEnd::PeerHungUp),
         }
     }

@@ -68,7 +68,7 @@ fn a_hang_up_is_not_lost() {
 
 // Goal: a phone that is answered without a quorum is not lost: its repeated 200 is acknowledged when
 // commits go on (a node that may be fenced says nothing by itself), and the answer counts then. One that
-// has lost patience by then is not put through, and its caller goes on waiting.
+// has lost patience by then is not put through; its caller goes on waiting, and it rings again.
 #[test]
 fn an_answer_is_not_lost() {
     for (without, counts) in [(1_000, true), (8_000, true), (60_000, false)] {
@@ -85,8 +85,41 @@ fn an_answer_is_not_lost() {
         world.run(10_000);
         let amy = &world.see("amy").calls[0];
         assert_eq!((amy.acked, amy.state == State::Up), (counts, counts), "{without}");
-        assert_eq!(world.connected() == 1, counts, "{}", world.describe());
+        // Who was not put through is no worse off for our silence: their phone rings again.
+        assert_eq!(world.see("amy").calls.len() == 1, counts, "{without}");
+        world.expect(4_000, "they talk", |w| w.connected() == 1);
         assert!(world.see("carol").is_up());
+        assert_talks(&world);
+        over(&mut world);
+    }
+}
+
+// Goal: an agent answers and hangs up in the silence, before their node has learned that the answer counts
+// (the leader's reply was faster than its own replica, or nothing came at all): the caller was promised an
+// agent and heard none, and goes on waiting in the same place.
+#[test]
+fn a_hang_up_before_anybody_was_heard() {
+    for judged in [true, false] {
+        let mut world = World::center(11, Net::clean());
+        world.add_caller("carol", 1);
+        world.add_agent("amy", 2);
+        world.ua("carol").invite(NUMBER);
+        world.expect(3_000, "amy rings", |w| w.see("amy").calls.len() == 1);
+        if judged {
+            world.feed_slow = 5_000;
+        } else {
+            world.log_slow = 2_500;
+        }
+        world.expect(4_000, "amy answers", |w| w.see("amy").is_up());
+        world.run(2_000);
+        assert_eq!(world.connected() == 1, judged, "{}", world.describe());
+        world.ua("amy").hang_up();
+        (world.feed_slow, world.log_slow) = (0, 0);
+        world.run(8_000);
+        assert!(world.see("carol").is_up(), "carol is still there: {}", world.describe());
+        world.add_agent("bob", 3);
+        world.expect(20_000, "somebody talks with carol", |w| w.connected() == 1);
+        world.run(3_000);
         assert_talks(&world);
         over(&mut world);
     }
