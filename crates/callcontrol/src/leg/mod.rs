@@ -424,7 +424,12 @@ impl Leg {
     /// True when a relay may hold a session for this leg without the log's knowing.
     pub(crate) fn has_unknown_session(&self) -> bool {
         let logged = self.view.as_ref().and_then(|view| view.leg.media.as_ref());
-        let known = logged.is_some_and(|media| media.relay == self.media.relay.id);
+        let known = match logged {
+            Some(media) => media.relay == self.media.relay.id,
+            // The log has said yes to the admission or the answer that named it, and its row has not been
+            // seen here yet: a reply of the leader overtakes the node's own replica.
+            None => self.is_established() && self.is_judged(),
+        };
         self.has_session() && !known
     }
 

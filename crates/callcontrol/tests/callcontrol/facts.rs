@@ -164,6 +164,34 @@ fn a_conversation_without_a_quorum() {
     over(&mut world);
 }
 
+// Goal: a node hears that its caller was taken in, and loses its life before its own replica shows the call:
+// its audio goes on (M1: the next owner goes on with the session, it does not begin the stream a second
+// time).
+#[test]
+fn a_life_ends_between_the_reply_and_the_row() {
+    let mut world = World::center(12, Net::clean());
+    world.add_caller("carol", 1);
+    world.feed_slow = 9_000;
+    world.ua("carol").invite(NUMBER);
+    world.expect(3_000, "carol is answered", |w| w.see("carol").is_up());
+    world.isolated.insert(1);
+    world.feed_slow = 0;
+    world.run(4_000);
+    world.heal();
+    world.run(600);
+    assert_eq!(world.noted(1, |note| matches!(note, Note::LegDropped { .. })), 1);
+    assert_eq!(world.relays[0].sessions.len(), 1, "her music goes on");
+    world.run(30_000);
+    assert!(world.see("carol").is_up(), "{}", world.describe());
+    let owner = world.caller_leg("carol").unwrap().owner;
+    assert_ne!((owner.node.0, owner.epoch.0), (1, 1), "another life has her");
+    world.add_agent("amy", 2);
+    world.expect(5_000, "they talk", |w| w.connected() == 1);
+    world.run(2_000);
+    assert_talks(&world);
+    over(&mut world);
+}
+
 // Goal: a node that is cut off from the others: its callers' hang-ups are answered; the others take
 // its legs over; healed, it knows its place.
 #[test]

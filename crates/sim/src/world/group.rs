@@ -378,11 +378,12 @@ impl World {
         let settled = self.consensus.as_ref().filter(|known| known.group.is_settled());
         let Some(consensus) = settled else { return };
         let Some(leader) = consensus.group.leader() else { return };
-        if consensus.given_up.contains(&(node, epoch)) || !self.is_current(node, epoch) {
-            return;
-        }
+        let over = consensus.given_up.contains(&(node, epoch));
         if !self.has_quorum(leader) || !self.both_ways(leader, node) {
             return;
+        }
+        if over || !self.is_current(node, epoch) {
+            return self.refuse_lease(node, process, epoch);
         }
         let local = self.local(leader);
         self.heard.insert(node, local);

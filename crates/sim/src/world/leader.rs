@@ -206,9 +206,11 @@ impl World {
         if self.consensus.is_some() {
             return self.send_beat(node, process, epoch, sent);
         }
-        let current = self.is_current(node, epoch);
-        if !self.quorum || self.isolated.contains(&node) || !current {
+        if !self.quorum || self.isolated.contains(&node) {
             return;
+        }
+        if !self.is_current(node, epoch) {
+            return self.refuse_lease(node, process, epoch);
         }
         self.heard.insert(node, self.now);
         self.grant_lease(node, process, epoch, sent);
@@ -231,6 +233,20 @@ impl World {
         };
         let input = NodeInput::Lease { epoch, until, sleeps: sent.sleeps };
         self.at(after, Ev::Node { node, process, input });
+    }
+
+    /// The leader says that this life is over, perhaps before the node's own copy of the log does.
+    pub(super) fn refuse_lease(&mut self, node: u64, process: u64, epoch: Epoch) {
+        let after = self.chance.between(2, 20);
+        self.at(after, Ev::LeaseRefused { node, process, epoch });
+    }
+
+    pub(super) fn lease_refused(&mut self, node: u64, process: u64, epoch: Epoch) {
+        let running = self.nodes[&node].process.as_ref();
+        if running.is_some_and(|running| running.number == process && running.epoch == Some(epoch))
+        {
+            self.input(node, process, NodeInput::Plain(Input::Life(None)));
+        }
     }
 
     /// The leader: deadlines, unfinished work, silent nodes.

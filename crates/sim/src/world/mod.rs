@@ -110,6 +110,12 @@ enum Ev {
         process: u64,
         upto: u64,
     },
+    /// A node hears that its life is over.
+    LeaseRefused {
+        node: u64,
+        process: u64,
+        epoch: Epoch,
+    },
     /// A heartbeat for a lease reaches the leader.
     Beat {
         node: u64,
@@ -516,6 +522,9 @@ impl World {
                 self.reach_relay(node, process, knows, *request);
             }
             Ev::Lease { node, process, epoch } => self.renew(node, process, epoch),
+            Ev::LeaseRefused { node, process, epoch } => {
+                self.lease_refused(node, process, epoch);
+            }
             Ev::Register { node, process } => self.register(node, process),
             Ev::Wake { node, process } => {
                 let due = self.nodes.get(&node).and_then(|n| n.process.as_ref());

@@ -93,6 +93,7 @@ impl Trace {
             Ev::Lost { node, .. } => self.delivered(21, *node, 0),
             Ev::Wake { node, .. } => self.note(22, &[*node]),
             Ev::UaWake { ua } => self.note(23, &[*ua as u64]),
+            Ev::LeaseRefused { node, epoch, .. } => self.delivered(24, *node, epoch.0),
             Ev::Again { .. }
             | Ev::GiveUp { .. }
             | Ev::Append { .. }
