@@ -20,7 +20,8 @@ use super::{core::Core, removal};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long one of its proposals may take.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
-/// After an election, answers that are on their way get this long before deadlines are enforced.
+/// After an election, and after no quorum answered for a while, what nodes have to tell gets this long to
+/// reach the log before deadlines are enforced.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// When each node's life was last heard, and which lives were given up, while this node leads.
@@ -145,6 +146,10 @@ pub async fn run(core: Arc<Core>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut leading_since: Option<Instant> = None;
+    // Whoever has not been heard for so long has not been heard once: a heartbeat's pace and its answer.
+    let config = &core.config;
+    let stalled = config.heartbeat_ms + heartbeat_answer_ms(config.election_min_ms);
+    let mut heard_since = Instant::now();
     let mut last_look = Instant::now();
     let mut finishing: Option<JoinHandle<()>> = None;
     loop {
@@ -166,7 +171,10 @@ pub async fn run(core: Arc<Core>) {
             leading_since = Some(now);
             continue;
         }
-        let since = leading_since.unwrap_or(now);
+        if core.leader_silent_ms() > stalled {
+            heard_since = now;
+        }
+        let since = leading_since.unwrap_or(now).max(heard_since);
         declare_losses(&core, now).await;
         if now - since > GRACE {
             propose_due(&core).await;
