@@ -11,7 +11,7 @@
 use serde::Serialize;
 use tandem_phone::RunTime;
 
-use crate::faults::FaultKind;
+use crate::faults::{Fault, FaultKind};
 
 use super::{
     Allowances, CallerLeg, Conversation, Evidence, Problem, conversation::first_of,
@@ -121,8 +121,9 @@ fn was_offered(
 
 fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64) -> Cause {
     let is_running = evidence.faults.iter().filter(|fault| fault.made_us <= at).any(|fault| {
-        let Some(owner) = caller.owner(fault.made_us) else { return false };
-        let taken = taken_over_us(&caller.report, owner, fault.made_us);
+        let since = caller_since(evidence, caller, fault);
+        let Some(owner) = caller.owner(since) else { return false };
+        let taken = taken_over_us(&caller.report, owner, since);
         // The phone's word reaches the log, and the log the node that offers, a moment later.
         let is_running = taken.map(|taken| taken.plus_ms(confirmed_ms) > at);
         match fault.kind {
@@ -136,6 +137,19 @@ fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64
         }
     });
     if is_running { Cause::TakeoverRunning } else { Cause::Order }
+}
+
+/// From when on a fault concerns a caller: from its beginning, or, where a link's trouble lasts, from the
+/// promise to a caller who came in the midst of it.
+fn caller_since(evidence: &Evidence, caller: &CallerLeg, fault: &Fault) -> RunTime {
+    let made = fault.made_us;
+    if !matches!(fault.kind, FaultKind::CutLink | FaultKind::Impair) {
+        return made;
+    }
+    let ends = |kind| matches!(kind, FaultKind::Join | FaultKind::Restore);
+    let ended = evidence.faults.iter().find(|it| ends(it.kind) && it.made_us > made);
+    let promised = caller.promised_us().filter(|at| *at > made);
+    promised.filter(|at| ended.is_none_or(|end| *at < end.made_us)).unwrap_or(made)
 }
 
 #[cfg(test)]
@@ -247,6 +261,24 @@ mod tests {
                 }
                 assert_eq!(causes(&run), [cause], "{kind:?} {site} {taken_over:?}");
             }
+        }
+    }
+
+    // Goal: who came while a link was in trouble is excused as those before were; who came after it is not.
+    #[test]
+    fn a_link_in_trouble_concerns_who_comes_meanwhile() {
+        for (joined_ms, cause) in [
+            (None, Cause::TakeoverRunning),
+            (Some(2_900), Cause::TakeoverRunning),
+            (Some(800), Cause::Order),
+        ] {
+            let mut run = two(2_000, (8_600, 8_800), (3_000, 3_500));
+            run.fault(FaultKind::CutLink, 0, 500);
+            if let Some(at_ms) = joined_ms {
+                run.fault(FaultKind::Join, 0, at_ms);
+            }
+            run.reinvite_caller(0, 1, 3_100);
+            assert_eq!(causes(&run), [cause], "{joined_ms:?}");
         }
     }
 

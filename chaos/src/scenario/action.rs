@@ -231,14 +231,14 @@ impl Action {
         }
     }
 
-    /// What mends it; none when it mends itself.
+    /// What mends it, or says that it has mended itself; none when nothing is to be mended.
     pub(super) const fn mended(&self) -> Option<FaultKind> {
         match self.made() {
             FaultKind::KillNode | FaultKind::KillSite => Some(FaultKind::StartNode),
             FaultKind::FreezeNode => Some(FaultKind::ThawNode),
             FaultKind::DrainSite => Some(FaultKind::OpenSite),
             FaultKind::CutSite | FaultKind::CutNode => Some(FaultKind::Join),
-            FaultKind::CutLink if !matches!(self, Self::Flap { .. }) => Some(FaultKind::Join),
+            FaultKind::CutLink => Some(FaultKind::Join),
             FaultKind::Impair => Some(FaultKind::Restore),
             _ => None,
         }
