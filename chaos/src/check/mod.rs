@@ -198,7 +198,7 @@ pub fn judge(evidence: &Evidence, allowances: &Allowances) -> Judgement {
     ];
     let problems: Vec<Problem> = groups.into_iter().flatten().collect();
     let of_kind = |is: fn(&Problem) -> bool| problems.iter().filter(|it| is(it)).count();
-    let explained = inversions.iter().filter(|it| it.cause == Cause::TakeoverRunning).count();
+    let explained = inversions.iter().filter(|it| it.cause != Cause::Order).count();
     let short = gaps.iter().filter(|gap| gap.gap_ms_max <= allowances.gap_ms_max);
     Judgement {
         offered: evidence.callers.len(),

@@ -46,7 +46,14 @@ pub enum Cause {
     Order,
     /// The earlier caller's leg had lost its node and no other had confirmed it yet.
     TakeoverRunning,
+    /// An agent had answered the earlier caller, or their phone had rung, and had hung up while a link was
+    /// in trouble: the log could not be told, and the caller was that agent's as far as it knew.
+    EndUntold,
 }
+
+/// What a node could not tell while a link was in trouble has reached the log so long after its end at
+/// most, milliseconds: facts are told again after 5 s at the latest.
+const UNTOLD_MS_MAX: u64 = 5_000;
 
 /// All inversions. Callers who call again after their call broke are judged from their first call:
 /// `persons` calls of one person share the earliest promise (a reserved place).
@@ -76,7 +83,11 @@ pub fn inversions(
                     earlier: index,
                     later: conversation.caller,
                     at_us: conversation.from_us,
-                    cause: cause(evidence, earlier, offered_us, allowances.confirmed_ms_max),
+                    cause: if has_untold_end(evidence, earlier, offered_us) {
+                        Cause::EndUntold
+                    } else {
+                        cause(evidence, earlier, offered_us, allowances.confirmed_ms_max)
+                    },
                 });
             }
         }
@@ -139,6 +150,31 @@ fn cause(evidence: &Evidence, caller: &CallerLeg, at: RunTime, confirmed_ms: u64
     if is_running { Cause::TakeoverRunning } else { Cause::Order }
 }
 
+/// True when a phone that rang for this caller was done with while a link was in trouble, and the log may
+/// not have heard of it at this moment.
+fn has_untold_end(evidence: &Evidence, caller: &CallerLeg, at: RunTime) -> bool {
+    let tag = Some(caller.report.sender_tag);
+    let ends = evidence.legs.iter().filter(|leg| leg.rings_for == tag);
+    let ends: Vec<RunTime> =
+        ends.filter_map(|leg| leg.report.ended_us).filter(|end| *end <= at).collect();
+    let troubles = evidence.faults.iter().filter(|fault| fault.kind == FaultKind::CutLink);
+    troubles.into_iter().any(|trouble| {
+        let joined = end_of(evidence, trouble);
+        let known = joined.map(|joined| joined.plus_ms(UNTOLD_MS_MAX));
+        ends.iter().any(|end| {
+            let amid = *end >= trouble.made_us && joined.is_none_or(|joined| *end <= joined);
+            amid && known.is_none_or(|known| at <= known)
+        })
+    })
+}
+
+/// When the trouble that a fault made with a link was over, if it was.
+fn end_of(evidence: &Evidence, fault: &Fault) -> Option<RunTime> {
+    let ends = |kind| matches!(kind, FaultKind::Join | FaultKind::Restore);
+    let end = evidence.faults.iter().find(|it| ends(it.kind) && it.made_us > fault.made_us);
+    end.map(|end| end.made_us)
+}
+
 /// From when on a fault concerns a caller: from its beginning, or, where a link's trouble lasts, from the
 /// promise to a caller who came in the midst of it.
 fn caller_since(evidence: &Evidence, caller: &CallerLeg, fault: &Fault) -> RunTime {
@@ -146,10 +182,9 @@ fn caller_since(evidence: &Evidence, caller: &CallerLeg, fault: &Fault) -> RunTi
     if !matches!(fault.kind, FaultKind::CutLink | FaultKind::Impair) {
         return made;
     }
-    let ends = |kind| matches!(kind, FaultKind::Join | FaultKind::Restore);
-    let ended = evidence.faults.iter().find(|it| ends(it.kind) && it.made_us > made);
+    let ended = end_of(evidence, fault);
     let promised = caller.promised_us().filter(|at| *at > made);
-    promised.filter(|at| ended.is_none_or(|end| *at < end.made_us)).unwrap_or(made)
+    promised.filter(|at| ended.is_none_or(|end| *at < end)).unwrap_or(made)
 }
 
 #[cfg(test)]
@@ -261,6 +296,32 @@ mod tests {
                 }
                 assert_eq!(causes(&run), [cause], "{kind:?} {site} {taken_over:?}");
             }
+        }
+    }
+
+    // Goal: an agent who hung up in vain while a link was in trouble excuses their caller until the log can
+    // know; one who hung up before, or long before the other was offered, does not.
+    #[test]
+    fn an_end_that_could_not_be_told() {
+        for (trouble, hung_up_ms, offered_ms, cause) in [
+            (Some((2_500, 3_600)), 3_500, 5_000, Cause::EndUntold),
+            (Some((2_500, 3_600)), 3_500, 8_600, Cause::EndUntold),
+            (Some((2_500, 3_600)), 3_500, 8_601, Cause::Order),
+            (Some((3_600, 4_500)), 3_500, 5_000, Cause::Order),
+            (Some((2_000, 3_400)), 3_500, 5_000, Cause::Order),
+            (None, 3_500, 5_000, Cause::Order),
+        ] {
+            let mut run = two(4_000, (8_800, 8_850), (offered_ms, offered_ms + 50));
+            let mut vain = run.evidence.legs[0].clone();
+            vain.rings_for = Some(run.evidence.callers[0].report.sender_tag);
+            vain.report.started_us = RunTime::from_ms(2_600);
+            vain.report.ended_us = Some(RunTime::from_ms(hung_up_ms));
+            run.evidence.legs.push(vain);
+            if let Some((cut_ms, joined_ms)) = trouble {
+                run.fault(FaultKind::CutLink, 0, cut_ms);
+                run.fault(FaultKind::Join, 0, joined_ms);
+            }
+            assert_eq!(causes(&run), [cause], "{trouble:?} {hung_up_ms} {offered_ms}");
         }
     }
 
