@@ -178,8 +178,10 @@ fn a_life_ends_between_the_reply_and_the_row() {
     world.feed_slow = 0;
     world.run(4_000);
     world.heal();
-    world.run(600);
-    assert_eq!(world.noted(1, |note| matches!(note, Note::LegDropped { .. })), 1);
+    world.expect(4_000, "node 1 hears that its life is over", |w| {
+        w.noted(1, |note| matches!(note, Note::LegDropped { .. })) == 1
+    });
+    world.run(200);
     assert_eq!(world.relays[0].sessions.len(), 1, "her music goes on");
     world.run(30_000);
     assert!(world.see("carol").is_up(), "{}", world.describe());

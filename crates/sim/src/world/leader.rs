@@ -235,10 +235,13 @@ impl World {
         self.at(after, Ev::Node { node, process, input });
     }
 
-    /// The leader says that this life is over, perhaps before the node's own copy of the log does.
+    /// The leader says that this life is over, perhaps before the node's own copy of the log does. Most of
+    /// these answers come late or never: a life that goes on in ignorance is what fences are for.
     pub(super) fn refuse_lease(&mut self, node: u64, process: u64, epoch: Epoch) {
-        let after = self.chance.between(2, 20);
-        self.at(after, Ev::LeaseRefused { node, process, epoch });
+        if self.chance.per_mille(250) {
+            let after = self.chance.between(2, 200);
+            self.at(after, Ev::LeaseRefused { node, process, epoch });
+        }
     }
 
     pub(super) fn lease_refused(&mut self, node: u64, process: u64, epoch: Epoch) {
