@@ -14,6 +14,12 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A random number.
+#[must_use]
+pub fn random_u64() -> u64 {
+    u64::from_le_bytes(random_bytes())
+}
+
 /// A random 128-bit id.
 #[must_use]
 pub fn random_u128() -> u128 {

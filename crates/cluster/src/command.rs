@@ -454,4 +454,15 @@ pub enum Rejection {
         IDEMPOTENCY_MS / 60_000
     )]
     IdempotencyKeyMustFit,
+    /// A copy of a registration that comes late, or one of a node whose copy of the log is behind: it has
+    /// had another life in the meantime.
+    #[error(
+        "{node} has had its life {epoch} since this registration was made; it registers again with that"
+    )]
+    LifeMustBeTheLast {
+        /// Whose.
+        node: NodeId,
+        /// Its latest life.
+        epoch: Epoch,
+    },
 }

@@ -59,9 +59,25 @@ random_id!(
     /// Drawn when a data directory is created. A node id lives and dies with its disk (D1).
     DiskId, "disk_");
 random_id!(
-    /// Drawn for every registration of a node's life, so that its repetition is recognised: a node
-    /// whose life was ended registers anew in the same process.
+    /// Made for every registration of a node's life, so that its repetition is recognised: a node
+    /// whose life was ended registers anew in the same process. See [`BootId::after`].
     BootId, "boot_");
+
+impl BootId {
+    /// For the life that follows the one with this number, as far as the node knows; `drawn` at random
+    /// tells it from other tries. A registration that arrives late, when the node has had another life
+    /// already, is known by its lower number.
+    #[must_use]
+    pub const fn after(epoch: Epoch, drawn: u64) -> Self {
+        Self(((epoch.0 as u128) << 64) | drawn as u128)
+    }
+
+    /// The life that it was to follow.
+    #[must_use]
+    pub const fn follows(self) -> Epoch {
+        Epoch((self.0 >> 64) as u64)
+    }
+}
 
 /// One SIP dialog of a call. The ordinal is reserved in the log before it is used; it stays below
 /// 2^61, because it travels in the flow ids of media links.

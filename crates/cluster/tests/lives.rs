@@ -5,7 +5,7 @@ mod common;
 
 use common::{Sim, admission, name, registration};
 use tandem_cluster::{
-    command::{BatchError, Command, Evidence, Outcome, Rejection},
+    command::{BatchError, Command, Evidence, Outcome, RegisterNode, Rejection},
     ids::{ClusterId, DiskId, Epoch, NodeId},
     machine::{Effect, LoadError, MACHINE_VERSION, Machine},
     node::NodeLife,
@@ -159,8 +159,8 @@ fn removed_nodes_do_not_vote() {
 fn the_machine_version_needs_every_member() {
     let mut sim = Sim::over(Machine::new(common::GROUP));
     let supports = |sim: &mut Sim, node, supports| {
-        let mut register = registration(node, 900 + u128::from(node) + u128::from(supports));
-        register.supports = supports;
+        let boot = sim.next_boot(node);
+        let register = RegisterNode { boot, supports, ..registration(node, 0) };
         let reply = sim.first(node, Command::RegisterNode(register));
         if let Ok(tandem_cluster::command::Reply::Registered { epoch, .. }) = reply {
             sim.lives.insert(node, (epoch, 1));

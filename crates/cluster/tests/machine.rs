@@ -5,7 +5,7 @@ mod common;
 
 use common::{GROUP, Sim, TENANT, admission, name, registration};
 use tandem_cluster::{
-    command::{Command, Evidence, LegEnd, Rejection, Reply, Report},
+    command::{Command, Evidence, LegEnd, RegisterNode, Rejection, Reply, Report},
     history::EndedContact,
     ids::{DiskId, Epoch, LegEpoch, NodeId},
     leg::{Control, EndCause, EndingFrom, LegPhase, Transport},
@@ -120,8 +120,18 @@ fn a_new_life_fences_the_old_one() {
     assert_eq!((leg.owner, leg.epoch), (sim.owner(1), LegEpoch(2)), "same site first");
     assert!(matches!(leg.control, Control::Recovering { .. }));
     // The same boot asks again: the same life.
-    let again = sim.first(1, Command::RegisterNode(registration(1, sim.boots)));
+    let boot = sim.machine.nodes().get(&NodeId(1)).unwrap().boot;
+    let same = RegisterNode { boot, ..registration(1, 0) };
+    let again = sim.first(1, Command::RegisterNode(same.clone()));
     assert!(matches!(again, Ok(Reply::Registered { epoch: same, .. }) if same == epoch));
+    // The next life; then a copy of the registration of the one before arrives: it ends nothing.
+    let next = sim.register(1);
+    assert_eq!(
+        sim.first(1, Command::RegisterNode(same)),
+        Err(Rejection::LifeMustBeTheLast { node: NodeId(1), epoch: next })
+    );
+    assert!(sim.machine.nodes().get(&NodeId(1)).unwrap().is_up());
+    assert_eq!(sim.machine.nodes().get(&NodeId(1)).unwrap().epoch, next);
 }
 
 // Goal: D1. A node id lives and dies with its disk; names are not taken twice.

@@ -87,8 +87,11 @@ pub async fn close(core: &Core) {
 }
 
 async fn register(core: &Core, config: &Config) -> Result<Grant, Exit> {
-    let boot = BootId(crate::entropy::random_u128());
-    let command = Command::RegisterNode(registration(core, config, boot));
+    let known = core.store.read(|replica, _| {
+        replica.0.nodes().get(&core.member.node).map_or(Epoch(0), |row| row.epoch)
+    });
+    let boot = |last| BootId::after(last, crate::entropy::random_u64());
+    let mut command = Command::RegisterNode(registration(core, config, boot(known)));
     loop {
         let tried = core.proposer.propose_before_life(command.clone(), REGISTER_WITHIN).await;
         match tried {
@@ -103,6 +106,10 @@ async fn register(core: &Core, config: &Config) -> Result<Grant, Exit> {
             }
             Ok(Err(rejection @ Rejection::NodeMustSupportVersion { .. })) => {
                 return Err(Exit::Config(rejection.to_string()));
+            }
+            Ok(Err(Rejection::LifeMustBeTheLast { epoch, .. })) => {
+                // This node's copy of the log is behind, or an earlier try got through unheard.
+                command = Command::RegisterNode(registration(core, config, boot(epoch)));
             }
             Ok(Err(Rejection::NodeMustBeMember(_))) => {
                 // A newcomer's admission is on its way.

@@ -83,6 +83,10 @@ impl Machine {
         self.claim_relay(register)?;
         let again = (row.boot == register.boot || planted!(self.queue, EpochIsNotRaised))
             && row.life == NodeLife::Up;
+        // A late copy would end the life that the node has now, while its lease runs.
+        if !again && register.boot.follows() < row.epoch {
+            return Err(Rejection::LifeMustBeTheLast { node: id, epoch: row.epoch });
+        }
         let epoch = if again { row.epoch } else { row.epoch.next() };
         if !again {
             if row.life == NodeLife::Up {

@@ -106,9 +106,17 @@ impl Sim {
         self.apply(vec![envelope]).remove(0)
     }
 
-    pub fn register(&mut self, node: u64) -> Epoch {
+    /// A boot that follows the node's latest life.
+    pub fn next_boot(&mut self, node: u64) -> BootId {
         self.boots += 1;
-        let reply = self.first(node, Command::RegisterNode(registration(node, self.boots)));
+        let last = self.machine.nodes().get(&NodeId(node)).map_or(Epoch(0), |row| row.epoch);
+        BootId::after(last, u64::try_from(self.boots).unwrap())
+    }
+
+    pub fn register(&mut self, node: u64) -> Epoch {
+        let boot = self.next_boot(node);
+        let register = RegisterNode { boot, ..registration(node, 0) };
+        let reply = self.first(node, Command::RegisterNode(register));
         let Ok(Reply::Registered { epoch, first_leg }) = reply else { panic!("{reply:?}") };
         self.lives.insert(node, (epoch, 1));
         self.leg_ids.insert(node, first_leg.ordinal.0);

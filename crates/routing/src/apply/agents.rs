@@ -49,6 +49,7 @@ impl State {
         let now = self.counters.now;
         if engaged {
             self.update_agent(id, |row| row.logout_after = LogoutAfter::Contact);
+            events.push(Event::AgentChanged(id));
             return Ok(Reply::AfterContact);
         }
         self.update_agent(id, |row| {
@@ -81,6 +82,7 @@ impl State {
                 Readiness::NotReady(code) => Some(not_ready(code.as_ref())),
             };
             self.update_agent(id, |row| row.next_not_ready = next);
+            events.push(Event::AgentChanged(id));
             return Ok(Reply::AfterContact);
         }
         self.enter(id, to, events);

@@ -66,7 +66,11 @@ fn settled(entry: &Entry, agent: AgentId) -> Option<&Agent> {
 
 #[cfg(test)]
 mod tests {
-    use tandem_routing::{command::Command, entity::EndReason};
+    use tandem_routing::{
+        command::{Command, Readiness},
+        entity::EndReason,
+        ids::TenantId,
+    };
 
     use super::*;
     use crate::judge::samples::{Small, found};
@@ -76,6 +80,27 @@ mod tests {
         let mut bad = good.clone();
         bad.after.agents.values_mut().next().unwrap().work = work;
         found(check, &bad).join("; ")
+    }
+
+    // Goal: an agent who asks for their next state in the very entry that ends their offer is in that state,
+    // and no judge minds (seed 1232).
+    #[test]
+    fn what_they_ask_for_in_the_same_entry() {
+        let mut small = Small::new();
+        small.ready("amy");
+        small.call();
+        let offer = small.state.offers().iter().next().unwrap().clone();
+        let (number, contact) = (offer.number, offer.contact);
+        let asked = small.run(Command::SetReadiness {
+            tenant: TenantId::DEFAULT,
+            agent: "amy".parse().unwrap(),
+            to: Readiness::NotReady(None),
+        });
+        let cause = DeclineCause::DeviceFailed;
+        let ended = small.run(Command::Decline { offer: number, contact, cause });
+        let events = asked.events.into_iter().chain(ended.events).collect();
+        let both = Entry { before: asked.before, after: ended.after, events, history: 0 };
+        assert_eq!(found(check, &both), Vec::<String>::new());
     }
 
     // Goal: an agent who did not answer and stays ready is seen; so is a skipped wrap-up, and one who is

@@ -359,7 +359,9 @@ impl World {
             return;
         }
         let known = running.registering.clone();
-        let command = known.unwrap_or_else(|| self.log.registration(node));
+        let row = running.replica.machine.nodes().get(&NodeId(node));
+        let last = row.map_or(Epoch(0), |row| row.epoch).max(running.last_life);
+        let command = known.unwrap_or_else(|| self.log.registration(node, last));
         if let Some(running) = self.node_mut(node).process.as_mut() {
             running.registering = Some(command.clone());
         }

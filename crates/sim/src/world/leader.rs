@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use tandem_callcontrol::io::{Grant, Input, NoOutcome};
 use tandem_cluster::{
-    command::{Command, Envelope, Evidence, Outcome, Reply},
+    command::{Command, Envelope, Evidence, Outcome, Rejection, Reply},
     ids::{Epoch, NodeId},
     machine::{Applied, Effect},
 };
@@ -120,8 +120,14 @@ impl World {
 
     /// A registration came to an end: the life begins when the node's own copy has come so far.
     fn shell_heard(&mut self, node: u64, outcome: Outcome, index: u64) {
-        let Ok(Reply::Registered { epoch, first_leg }) = outcome else { return };
         let Some(running) = self.node_mut(node).process.as_mut() else { return };
+        if let Err(Rejection::LifeMustBeTheLast { epoch, .. }) = outcome {
+            // Asked again with that, when its turn comes.
+            running.registering = None;
+            running.last_life = epoch;
+            return;
+        }
+        let Ok(Reply::Registered { epoch, first_leg }) = outcome else { return };
         running.registering = None;
         let grant = Grant { epoch, first_leg, leg_ids: 2_000 };
         running.granted = Some((index, grant));
@@ -180,7 +186,8 @@ impl World {
         if !self.quorum || self.isolated.contains(&node) {
             return self.at(200, Ev::Register { node, process });
         }
-        let command = self.log.registration(node);
+        let last = self.log.machine.nodes().get(&NodeId(node)).map_or(Epoch(0), |row| row.epoch);
+        let command = self.log.registration(node, last);
         let outcome = self.apply(Log::first(node, command));
         if outcome.is_err() {
             return self.wrong(format!("node {node} was not registered: {outcome:?}"));

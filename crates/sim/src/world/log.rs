@@ -50,7 +50,7 @@ pub struct Log {
     sequences: BTreeMap<(u64, Epoch), u64>,
     /// Sequences of each life that have no outcome yet.
     pending: BTreeMap<(u64, Epoch), BTreeSet<u64>>,
-    boots: u128,
+    boots: u64,
 }
 
 impl Log {
@@ -106,9 +106,9 @@ impl Log {
         self.entries.get(at)
     }
 
-    fn next_boot(&mut self) -> BootId {
+    fn next_boot(&mut self, last: Epoch) -> BootId {
         self.boots += 1;
-        BootId(self.boots)
+        BootId::after(last, self.boots)
     }
 
     /// An envelope of a node's current life.
@@ -139,8 +139,9 @@ impl Log {
     }
 
     /// What a starting node proposes.
-    pub fn registration(&mut self, node: u64) -> Command {
-        let boot = self.next_boot();
+    /// Of a life after the last one that the node knows of.
+    pub fn registration(&mut self, node: u64, last: Epoch) -> Command {
+        let boot = self.next_boot(last);
         Command::RegisterNode(RegisterNode {
             node: NodeId(node),
             disk: DiskId(u128::from(node) + 100),

@@ -75,6 +75,8 @@ pub struct Process {
     pub granted: Option<(u64, Grant)>,
     /// What it registers with, until that succeeds.
     pub registering: Option<Command>,
+    /// Its latest life, as the log has told it.
+    pub last_life: Epoch,
     /// Proposals without an outcome.
     pub proposed: BTreeMap<(Epoch, u64), Waiting>,
     /// What its site did when it last looked.
@@ -161,6 +163,7 @@ impl Process {
             replica,
             granted: None,
             registering: None,
+            last_life: Epoch(0),
             proposed: BTreeMap::new(),
             site: None,
             sleeps: 0,
