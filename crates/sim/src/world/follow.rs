@@ -127,6 +127,7 @@ impl World {
         }
         let process = running.number;
         running.epoch = Some(grant.epoch);
+        running.last_life = grant.epoch;
         self.at(1, Ev::Lease { node, process, epoch: grant.epoch });
         self.input(node, process, NodeInput::Plain(Input::Life(Some(grant))));
         for leg in self.owned_by(node, grant.epoch) {

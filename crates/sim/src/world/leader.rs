@@ -129,6 +129,10 @@ impl World {
         }
         let Ok(Reply::Registered { epoch, first_leg }) = outcome else { return };
         running.registering = None;
+        if epoch <= running.last_life {
+            // The answer to an earlier try; that life has been lived.
+            return;
+        }
         let grant = Grant { epoch, first_leg, leg_ids: 2_000 };
         running.granted = Some((index, grant));
         self.begin_life(node);

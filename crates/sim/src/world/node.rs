@@ -75,7 +75,7 @@ pub struct Process {
     pub granted: Option<(u64, Grant)>,
     /// What it registers with, until that succeeds.
     pub registering: Option<Command>,
-    /// Its latest life, as the log has told it.
+    /// Its latest life: lived by this process, or told by the log.
     pub last_life: Epoch,
     /// Proposals without an outcome.
     pub proposed: BTreeMap<(Epoch, u64), Waiting>,
