@@ -41,6 +41,7 @@ impl QueueSetup {
                 wrap_up_ms: 0,
                 length_max: 1_000,
                 wait_max_ms: 0,
+                strategy: String::new(),
             },
             number: number.to_owned(),
         }
@@ -88,7 +89,7 @@ pub async fn configure(
             skills: agent.skills.iter().cloned().collect(),
             queues: agent.queues.clone(),
             password: PASSWORD.to_owned(),
-            idempotency_key: String::new(),
+            ..api::PutAgentRequest::default()
         })
         .await?;
     }

@@ -155,10 +155,15 @@ fn call(subject: &Subject, action: &Action, once: Option<&str>, home: &Home) -> 
         (Kind::Register, "agent", Action::Write(text)) => {
             let skills = levels(text.parse().ok()?).chain(ballast(home.ballast_skills)).collect();
             let (site, queues) = (home.site.clone(), Vec::new());
-            let password = String::new();
-            let put =
-                api::PutAgentRequest { name, site, skills, queues, password, idempotency_key };
-            Call::PutAgent(put)
+            let rest = api::PutAgentRequest::default();
+            Call::PutAgent(api::PutAgentRequest {
+                name,
+                site,
+                skills,
+                queues,
+                idempotency_key,
+                ..rest
+            })
         }
         (Kind::Counter, "numbers", Action::Add(1)) => {
             // The key makes the number: a second try adds the same one.

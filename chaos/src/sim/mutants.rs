@@ -81,13 +81,14 @@ mod table {
 
     impl Table {
         pub(super) fn of(runs_max: u64) -> Self {
+            let all: Vec<Planted> = Planted::simulated().collect();
             let (next, bugs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
             let work = || {
-                while let Some(&planted) = Planted::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(&planted) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let bug = Bug::of(planted, runs_max);
                     let mut bugs = bugs.lock().unwrap_or_else(PoisonError::into_inner);
                     bugs.push((planted, bug));
-                    eprintln!("{} of {}: {planted:?}", bugs.len(), Planted::ALL.len());
+                    eprintln!("{} of {}: {planted:?}", bugs.len(), all.len());
                 }
             };
             let threads = std::thread::available_parallelism().map_or(1, usize::from);

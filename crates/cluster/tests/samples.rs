@@ -29,8 +29,12 @@ use tandem_routing::{
         Readiness, Rejection as QueueRejection, Reply as QueueReply,
     },
     digest::Digest,
-    entity::{Agent, Contact, ContactState, EndReason, NotReadyReason, SiteState, WorkState},
+    entity::{
+        Agent, Contact, ContactState, EndReason, NotReadyReason, SiteState, Tally, Tier, WorkState,
+    },
     name::CallerNumber,
+    rules::QueueRules,
+    strategy::Strategy,
     table::{decode_row, encode_row},
     time::{ClusterTime, Millis},
 };
@@ -112,6 +116,8 @@ fn label(command: &Command) -> &'static str {
             QueueCommand::End { .. } => "queue.end",
             QueueCommand::ExpireDue => "queue.expire_due",
             QueueCommand::ContinueWork => "queue.continue_work",
+            QueueCommand::ConfigureQueue { .. } => "queue.configure_queue",
+            QueueCommand::ConfigureAgent { .. } => "queue.configure_agent",
         },
         Command::AdmitCall(_) => "admit_call",
         Command::LegRinging(_) => "leg_ringing",
@@ -128,7 +134,7 @@ fn label(command: &Command) -> &'static str {
 }
 
 /// How many labels there are: a command whose sample is missing below is noticed.
-const LABELS: usize = 40;
+const LABELS: usize = 42;
 
 fn queue_commands() -> Vec<QueueCommand> {
     let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
@@ -144,7 +150,7 @@ fn queue_commands() -> Vec<QueueCommand> {
         requirement: "french".parse().unwrap(),
         priority: 7,
     };
-    let agent = AgentSpec {
+    let amy = AgentSpec {
         name: name("amy"),
         site: name("lon"),
         skills: [(name("spanish"), 7)].into(),
@@ -156,6 +162,7 @@ fn queue_commands() -> Vec<QueueCommand> {
         ingress: name("lon"),
         waited: Millis(5),
     };
+    let tiers = [(name("sales"), Tier { level: 2, position: 7 })].into();
     vec![
         QueueCommand::PutSite { name: name("lon"), region: name("eu") },
         QueueCommand::SetSiteState { site: name("lon"), state: SiteState::Draining },
@@ -164,7 +171,7 @@ fn queue_commands() -> Vec<QueueCommand> {
         QueueCommand::RemoveQueue { tenant, queue: name("sales") },
         QueueCommand::PutNumber { tenant, number },
         QueueCommand::RemoveNumber { tenant, number: name("100") },
-        QueueCommand::PutAgent { tenant, agent },
+        QueueCommand::PutAgent { tenant, agent: amy.clone() },
         QueueCommand::RemoveAgent { tenant, agent: name("amy") },
         QueueCommand::LogIn { tenant, agent: name("amy"), as_state: Readiness::Ready },
         QueueCommand::LogOut { tenant, agent: name("amy") },
@@ -179,6 +186,12 @@ fn queue_commands() -> Vec<QueueCommand> {
         QueueCommand::End { contact, reason: EndReason::Operator },
         QueueCommand::ExpireDue,
         QueueCommand::ContinueWork,
+        QueueCommand::ConfigureQueue {
+            tenant,
+            queue: QueueSpec::named(name("sales")),
+            rules: QueueRules { strategy: Strategy::MostSkilled },
+        },
+        QueueCommand::ConfigureAgent { tenant, agent: amy, tiers },
     ]
 }
 
@@ -412,10 +425,22 @@ fn work_label(work: &WorkState) -> &'static str {
     }
 }
 
-// Goal: an agent's row is read and written as it always was, whatever they do and why.
+/// An agent's row as it is read from version 1, which knew neither tallies nor tiers.
+fn of_version_1(row: &Agent) -> Agent {
+    Agent {
+        tally: Tally::default(),
+        turn: Ordinal::default(),
+        asked: BTreeMap::new(),
+        tiers: BTreeMap::new(),
+        ..row.clone()
+    }
+}
+
+// Goal: an agent's row is read and written as it always was, whatever they do and why; one of version 1
+// is read too.
 #[test]
 fn agent_rows_keep_their_encoding() {
-    let mut samples = Samples::read("agent-1.hex");
+    let (mut samples, first) = (Samples::read("agent-2.hex"), Samples::read("agent-1.hex"));
     let sim = Sim::center();
     let row = sim.machine.queue().agents().iter().next().unwrap().clone();
     let (contact, until) = (ContactId { group: GROUP, ordinal: Ordinal(77) }, ClusterTime(123_456));
@@ -439,6 +464,9 @@ fn agent_rows_keep_their_encoding() {
     for work in not_ready.into_iter().chain(others) {
         let label = work_label(&work);
         let row = Agent { work, ..row.clone() };
+        if let Some(old) = first.kept.get(label) {
+            assert_eq!(decode_row::<Agent>(old), Ok(of_version_1(&row)), "{label}, version 1");
+        }
         let now = encode_row(&row);
         let kept = samples.expect(label, &now);
         assert_eq!(decode_row::<Agent>(&kept), Ok(row), "{label} is read differently");
@@ -472,7 +500,7 @@ fn full_center() -> Machine {
 // Goal: rows that were written are loaded for ever, and written the same again.
 #[test]
 fn rows_keep_their_encoding() {
-    let mut samples = Samples::read("row-1.hex");
+    let mut samples = Samples::read("row-2.hex");
     let machine = full_center();
     let mut kept = Vec::new();
     for (key, value) in machine.stored_rows() {
@@ -483,6 +511,23 @@ fn rows_keep_their_encoding() {
     assert_eq!(loaded, machine, "the rows are read differently");
     let again: Vec<_> = loaded.stored_rows().collect();
     assert_eq!(again, kept, "the rows are written differently");
+}
+
+// Goal: rows of queues and agents of version 1 are loaded as the same center, and the digest of what they
+// become is the digest of their rows as they are written now.
+#[test]
+fn rows_of_version_1_are_read() {
+    let machine = full_center();
+    let kept = Samples::read("row-1.hex").kept;
+    let rows = kept.iter().map(|(key, value)| Ok::<_, ()>((unhex(key), value.clone())));
+    let loaded = Machine::load(GROUP, rows).unwrap();
+    let agents =
+        |machine: &Machine| machine.queue().agents().iter().map(of_version_1).collect::<Vec<_>>();
+    assert_eq!(agents(&loaded), agents(&machine));
+    assert!(loaded.queue().queues().iter().eq(machine.queue().queues().iter()));
+    assert_eq!(loaded.stored_rows().count(), machine.stored_rows().count());
+    let again = Machine::load(GROUP, loaded.stored_rows().map(Ok::<_, ()>)).unwrap();
+    assert_eq!((&again, again.digest()), (&loaded, loaded.digest()));
 }
 
 // Goal: what a newer program wrote is refused with its format, not taken for damage; damage is

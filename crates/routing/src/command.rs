@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    entity::{Contact, EndReason, NotReadyReason, SiteChoice, SiteState, WorkState},
+    entity::{Contact, EndReason, NotReadyReason, SiteChoice, SiteState, Tier, WorkState},
     ids::{AgentId, ContactId, OfferNumber, SiteId, TenantId},
     limits::{
         LEVEL_MAX, NODE_FAILED_PAUSE_MS, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
-        QUEUES_PER_AGENT_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX,
+        QUEUES_PER_AGENT_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX, TIER_LEVEL_MAX,
+        TIER_POSITION_MAX,
     },
     name::{CallerNumber, Name},
     requirement::NamedRequirement,
+    rules::QueueRules,
     time::{ClusterTime, Millis},
 };
 
@@ -136,6 +138,24 @@ pub enum Command {
     ExpireDue,
     /// Goes on with the work list. Proposed by the leader.
     ContinueWork,
+    /// Creates or changes a queue with all its rules. [`Command::PutQueue`] leaves the rules as they are.
+    ConfigureQueue {
+        /// Owner.
+        tenant: TenantId,
+        /// As in [`Command::PutQueue`].
+        queue: QueueSpec,
+        /// How it chooses.
+        rules: QueueRules,
+    },
+    /// Creates or changes an agent with their tiers. [`Command::PutAgent`] leaves the tiers as they are.
+    ConfigureAgent {
+        /// Owner.
+        tenant: TenantId,
+        /// As in [`Command::PutAgent`].
+        agent: AgentSpec,
+        /// Where they stand in those of their queues that go by tiers; [`Tier::default`] elsewhere.
+        tiers: BTreeMap<Name, Tier>,
+    },
 }
 
 /// Admission of one contact.
@@ -379,6 +399,14 @@ pub enum Rejection {
         /// How many.
         limit: u64,
     },
+    /// A tier names a queue that the agent does not serve.
+    #[error("agent {agent} must serve queue {queue} to have a tier in it")]
+    QueueMustBeServed {
+        /// Who.
+        agent: Name,
+        /// Which queue.
+        queue: Name,
+    },
 }
 
 impl Rejection {
@@ -481,6 +509,7 @@ pub(crate) mod check {
     use super::{
         AgentSpec, LEVEL_MAX, NumberSpec, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
         QUEUES_PER_AGENT_MAX, QueueSpec, Rejection, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX,
+        TIER_LEVEL_MAX, TIER_POSITION_MAX, Tier,
     };
 
     pub(crate) fn queue(spec: &QueueSpec) -> Result<(), Rejection> {
@@ -504,6 +533,11 @@ pub(crate) mod check {
         }
         within("skills", spec.skills.len() as u64, 0, SKILLS_PER_AGENT_MAX as u64)?;
         within("queues", spec.queues.len() as u64, 0, QUEUES_PER_AGENT_MAX as u64)
+    }
+
+    pub(crate) fn tier(tier: Tier) -> Result<(), Rejection> {
+        within("level of a tier", tier.level, 1, TIER_LEVEL_MAX)?;
+        within("position in a tier", tier.position, 1, TIER_POSITION_MAX)
     }
 
     pub(crate) fn site_weight(weight: u16) -> Result<(), Rejection> {

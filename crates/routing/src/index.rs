@@ -12,11 +12,12 @@ use crate::{
     ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId, SkillId, TenantId},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
+    strategy::Strategy,
     time::ClusterTime,
 };
 
-/// Order among ready agents: the longest idle first, then the lower id.
-pub(crate) type IdleKey = (ClusterTime, AgentId);
+/// Order among the ready agents of a class: the queue's strategy, then the longest idle, then the lower id.
+pub(crate) type ReadyKey = (u64, ClusterTime, AgentId);
 
 /// Number of a class within this process; never leaves it and never breaks a tie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +40,15 @@ pub(crate) enum Deadline {
 pub(crate) struct Class {
     pub(crate) queue: QueueId,
     pub(crate) requirement: BoundRequirement,
+    /// Its queue's.
+    strategy: Strategy,
     /// Contacts that may be offered.
     pub(crate) waiting: Line,
     /// Contacts that are being confirmed, for which agents are held.
     pub(crate) confirming: Line,
     /// Agents who wait for a contact; whether their site takes contacts is asked when they are
     /// chosen. No empty sets are kept.
-    pub(crate) ready: BTreeMap<SiteId, BTreeSet<IdleKey>>,
+    pub(crate) ready: BTreeMap<SiteId, BTreeSet<ReadyKey>>,
     /// How many agents who meet the requirement are logged in. No zeros are kept.
     pub(crate) staffed: BTreeMap<SiteId, u32>,
     /// Live contacts, plus one while it is its queue's own class.
@@ -79,6 +82,8 @@ pub(crate) struct Index {
     queue_agents: BTreeMap<QueueId, BTreeSet<AgentId>>,
     /// Classes that each agent meets.
     agent_classes: BTreeMap<AgentId, BTreeSet<ClassId>>,
+    /// How each queue chooses.
+    strategies: BTreeMap<QueueId, Strategy>,
     next_class: u32,
 }
 
@@ -128,12 +133,37 @@ impl Index {
         agent: impl Fn(AgentId) -> Option<&'a Agent>,
     ) {
         self.queue_by_name.insert((queue.tenant, queue.name.clone()), queue.id);
+        self.set_strategy(queue.id, queue.rules.strategy, &agent);
         self.use_class(queue.id, &queue.requirement, agent);
     }
 
     pub(crate) fn remove_queue(&mut self, queue: &Queue) {
         self.queue_by_name.remove(&(queue.tenant, queue.name.clone()));
+        self.strategies.remove(&queue.id);
         self.release_class(queue.id, &queue.requirement);
+    }
+
+    /// Sets a queue's strategy; where it changed, the ready agents of its classes stand in another order.
+    fn set_strategy<'a>(
+        &mut self,
+        queue: QueueId,
+        strategy: Strategy,
+        agent: &impl Fn(AgentId) -> Option<&'a Agent>,
+    ) {
+        self.strategies.insert(queue, strategy);
+        let classes: Vec<ClassId> = self.classes_of_queue(queue).map(|(_, id)| id).collect();
+        for id in classes {
+            let Some(class) = self.classes.get_mut(&id) else { continue };
+            if class.strategy == strategy {
+                continue;
+            }
+            class.strategy = strategy;
+            let ready = std::mem::take(&mut class.ready);
+            for row in ready.into_values().flatten().filter_map(|(.., id)| agent(id)) {
+                let key = class.ready_key(row);
+                class.ready.entry(row.site).or_default().insert(key);
+            }
+        }
     }
 
     // --- classes --------------------------------------------------------------------------------
@@ -155,6 +185,7 @@ impl Index {
         let mut class = Class {
             queue,
             requirement: requirement.clone(),
+            strategy: self.strategies.get(&queue).copied().unwrap_or_default(),
             waiting: Line::default(),
             confirming: Line::default(),
             ready: BTreeMap::new(),
@@ -308,6 +339,22 @@ impl Index {
         }
     }
 
+    /// Follows a change of an agent's states. Who neither waited nor waits stands in no class's ready set,
+    /// and most changes (a phone that rings is answered, wrap-up begins) are such.
+    pub(crate) fn change_agent(&mut self, before: &Agent, after: &Agent) {
+        let logged_in = |agent: &Agent| agent.login != LoginState::LoggedOut;
+        if before.is_waiting() || after.is_waiting() || logged_in(before) != logged_in(after) {
+            self.hide_agent(before);
+            self.show_agent(after);
+            return;
+        }
+        let (was, is) = (before.work.ends_at(), after.work.ends_at());
+        if was != is {
+            was.map(|until| self.deadlines.remove(&(until, Deadline::Work(before.id))));
+            is.map(|until| self.deadlines.insert((until, Deadline::Work(after.id))));
+        }
+    }
+
     /// Enters what changes with the agent's states into the classes that they meet.
     pub(crate) fn show_agent(&mut self, agent: &Agent) {
         for id in self.agent_classes.get(&agent.id).into_iter().flatten() {
@@ -371,12 +418,18 @@ impl Line {
 }
 
 impl Class {
+    fn ready_key(&self, agent: &Agent) -> ReadyKey {
+        let rank = self.strategy.rank(agent, self.queue, &self.requirement);
+        (rank, agent.idle_since, agent.id)
+    }
+
     fn add_agent(&mut self, agent: &Agent) {
         if matches!(agent.login, LoginState::LoggedIn(_)) {
             *self.staffed.entry(agent.site).or_default() += 1;
         }
         if agent.is_waiting() {
-            self.ready.entry(agent.site).or_default().insert((agent.idle_since, agent.id));
+            let key = self.ready_key(agent);
+            self.ready.entry(agent.site).or_default().insert(key);
         }
     }
 
@@ -390,7 +443,8 @@ impl Class {
             }
         }
         if agent.is_waiting() {
-            remove_from(&mut self.ready, agent.site, &(agent.idle_since, agent.id));
+            let key = self.ready_key(agent);
+            remove_from(&mut self.ready, agent.site, &key);
         }
     }
 

@@ -34,7 +34,9 @@ pub mod name;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod requirement;
+pub mod rules;
 pub mod state;
+pub mod strategy;
 pub mod table;
 pub mod time;
 

@@ -43,6 +43,10 @@ pub const LEVEL_MAX: u8 = 10;
 pub const PRIORITY_MAX: u8 = 10;
 /// Highest queue weight; 0 is neutral.
 pub const QUEUE_WEIGHT_MAX: u8 = 100;
+/// Highest level of a tier; the lowest is 1.
+pub const TIER_LEVEL_MAX: u8 = 100;
+/// Highest position in a tier; the lowest is 1.
+pub const TIER_POSITION_MAX: u16 = 10_000;
 /// Highest site weight; 0 takes no contact.
 pub const SITE_WEIGHT_MAX: u16 = 100;
 

@@ -25,7 +25,7 @@ use crate::{
         WaitKey, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, OfferNumber, SiteId},
-    index::{Class, IdleKey, Line},
+    index::{Class, Line, ReadyKey},
     limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
     state::State,
     time::{ClusterTime, Millis},
@@ -89,10 +89,11 @@ impl State {
         }
     }
 
-    /// The best available agent for a waiting contact, by its queue's choice of site, then the
-    /// longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
+    /// The best available agent for a waiting contact, by its queue's choice of site, then its strategy,
+    /// then the longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
     pub(crate) fn best_agent(&self, contact: &Contact) -> Option<AgentId> {
-        let another = |agent: AgentId| contact.left_by != Some(agent);
+        let asks_all = planted!(self, DropperIsAskedAgain);
+        let another = |agent: AgentId| asks_all || contact.left_by != Some(agent);
         let best = self.best_agent_of(contact, another);
         best.or_else(|| contact.left_by.and_then(|_| self.best_agent_of(contact, |_| true)))
     }
@@ -105,14 +106,14 @@ impl State {
         let class = self.index.class_of(contact)?;
         let queue = self.queues.get(&contact.queue)?;
         let key = contact.wait_key();
-        let longest_idle = |site| self.longest_idle(class, site, key, &wanted);
+        let first_ready = |site| self.first_ready(class, site, key, &wanted);
         let preferred = match queue.site_choice {
             SiteChoice::Any => None,
             SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
         };
         if let Some(site) = preferred
             && self.site_takes_contacts(site)
-            && let Some((_, agent)) = longest_idle(site)
+            && let Some((.., agent)) = first_ready(site)
         {
             return Some(*agent);
         }
@@ -120,25 +121,26 @@ impl State {
             .ready
             .keys()
             .filter(|site| self.may_be_served_at(class, contact, **site))
-            .filter_map(|site| longest_idle(*site))
+            .filter_map(|site| first_ready(*site))
             .min()
-            .map(|(_, agent): &IdleKey| *agent)
+            .map(|(.., agent): &ReadyKey| *agent)
     }
 
-    /// The longest idle agent of a class at a site who is not held against the contact with this key.
-    fn longest_idle<'a>(
+    /// The agent of a class at a site who is asked first, of those who are not held against the contact
+    /// with this key.
+    fn first_ready<'a>(
         &self,
         class: &'a Class,
         site: SiteId,
         key: WaitKey,
         wanted: impl Fn(AgentId) -> bool,
-    ) -> Option<&'a IdleKey> {
+    ) -> Option<&'a ReadyKey> {
         let ready = class.ready.get(&site)?;
         if planted!(self, ShortestIdleIsAsked) {
-            return ready.iter().rev().find(|(_, agent)| wanted(*agent));
+            return ready.iter().rev().find(|(.., agent)| wanted(*agent));
         }
         if !self.index.is_confirming() {
-            return ready.iter().find(|(_, agent)| wanted(*agent));
+            return ready.iter().find(|(.., agent)| wanted(*agent));
         }
         // Whoever holds one of them by this class holds all of them: the common case.
         if self.first_of(class, &class.confirming, site).is_some_and(|ahead| ahead < key) {
@@ -147,7 +149,7 @@ impl State {
         ready
             .iter()
             .take(HELD_AGENTS_SKIPPED_MAX)
-            .find(|(_, agent)| wanted(*agent) && !self.is_held(*agent, site, key))
+            .find(|(.., agent)| wanted(*agent) && !self.is_held(*agent, site, key))
     }
 
     /// True while a contact that this agent of this site may serve is being confirmed ahead of the one
@@ -206,7 +208,7 @@ impl State {
                 // Where nobody is free for the first, nobody is for those behind it.
                 open.filter_map(|site| {
                     let key = self.first_of(class, &class.waiting, *site)?;
-                    self.longest_idle(class, *site, key, |_| true).map(|_| key)
+                    self.first_ready(class, *site, key, |_| true).map(|_| key)
                 })
             })
             .min()
@@ -220,7 +222,8 @@ impl State {
         let now = self.counters.now;
         let Some(row) = self.contacts.get(&contact) else { return };
         let ring = self.queues.get(&row.queue).map_or(Millis(0), |queue| queue.ring);
-        let tenant = row.tenant;
+        let (tenant, queue, turn) = (row.tenant, row.queue, self.counters.ordinal);
+        let forgets = planted!(self, TurnIsForgotten);
         let number = OfferNumber(self.counters.offer.0 + 1);
         self.counters.offer = number;
         let expires = now + ring + Millis(OFFER_BACKSTOP_MS);
@@ -231,8 +234,10 @@ impl State {
             row.left_by = None;
         });
         self.update_agent(agent, |row| {
-            row.work = WorkState::Offered(number);
-            row.work_since = now;
+            row.enter(WorkState::Offered(number), now, turn);
+            if !forgets {
+                row.asked.insert(queue, turn);
+            }
         });
         events.push(Event::OfferMade { offer: number, contact, agent });
         events.push(Event::AgentChanged(agent));
@@ -254,6 +259,9 @@ impl State {
         });
         let then = match how {
             OfferEnd::Declined(_) if planted!(self, RonaIsNotReported) => None,
+            OfferEnd::Declined(cause) if planted!(self, NodeFailureIsBlamed) => {
+                Some(WorkState::NotReady(cause.into()))
+            }
             OfferEnd::Declined(cause) => Some(cause.leaves_agent(now)),
             OfferEnd::Expired => Some(WorkState::NotReady(NotReadyReason::Rona)),
             OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => None,
@@ -278,9 +286,10 @@ impl State {
             // Contacts that were kept for this agent's site may go elsewhere now.
             self.add_work(WorkItem::Rematch);
         }
+        let turn = self.counters.ordinal;
         self.update_agent(id, |row| {
             let asked = row.next_not_ready.take().map(WorkState::NotReady);
-            row.work = match (then, asked) {
+            let work = match (then, asked) {
                 // Wrap-up comes first; what they asked for follows it.
                 (Some(WorkState::WrapUp(until)), asked) => {
                     row.next_not_ready = match asked {
@@ -293,7 +302,7 @@ impl State {
                 (Some(then), None) => then,
                 (None, None) => WorkState::Ready,
             };
-            row.work_since = now;
+            row.enter(work, now, turn);
             if idle == Idle::BeginsNow {
                 row.idle_since = now;
             }

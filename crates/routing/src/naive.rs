@@ -7,20 +7,21 @@
 //! [`crate::state::State`] on every history; the property tests here and the simulation in `chaos`
 //! compare the two. Configuration is copied from the state under test; every decision is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     AgentPhone, CallerLeg,
     command::{Command, Readiness},
     entity::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, LogoutAfter,
-        NotReadyReason, Queue, Site, SiteChoice, SiteState, WorkState,
+        NotReadyReason, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
     },
-    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId},
+    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId},
     limits::{CONFIRM_HOLD_MS, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
     state::State,
+    strategy::Strategy,
     time::{ClusterTime, Millis},
 };
 
@@ -28,6 +29,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judge {
     now: ClusterTime,
+    ordinal: Ordinal,
     last_offer: u64,
     sites: BTreeMap<SiteId, Site>,
     queues: BTreeMap<QueueId, Queue>,
@@ -78,6 +80,11 @@ impl Judge {
         self.now = now;
     }
 
+    /// Begins a command under this ordinal.
+    pub fn begin_command(&mut self, ordinal: Ordinal) {
+        self.ordinal = ordinal;
+    }
+
     /// Follows a command that the state under test carried out (not one that it rejected).
     /// `state` is that state afterwards; only configuration is read from it.
     pub fn follow(&mut self, group: GroupId, command: &Command, state: &State) {
@@ -88,8 +95,9 @@ impl Judge {
             | Command::PutNumber { .. }
             | Command::RemoveNumber { .. }
             | Command::RemoveQueue { .. }
+            | Command::ConfigureAgent { .. }
             | Command::ContinueWork => self.copy_configuration(state),
-            Command::PutQueue { queue, .. } => {
+            Command::PutQueue { queue, .. } | Command::ConfigureQueue { queue, .. } => {
                 self.copy_configuration(state);
                 let changed: Vec<Queue> =
                     self.queues.values().filter(|row| row.name == queue.name).cloned().collect();
@@ -257,11 +265,34 @@ impl Judge {
                 row.offers += 1;
                 row.left_by = None;
             }
+            let queue = self.contacts[&contact].queue;
+            self.enter(agent, WorkState::Offered(number));
             if let Some(row) = self.agents.get_mut(&agent) {
-                row.work = WorkState::Offered(number);
-                row.work_since = self.now;
+                row.asked.insert(queue, self.ordinal);
             }
         }
+    }
+
+    /// Puts an agent into a work state, and counts the time in the one before.
+    fn enter(&mut self, agent: AgentId, work: WorkState) {
+        let Some(row) = self.agents.get_mut(&agent) else { return };
+        let spent = Millis(self.now.0 - row.work_since.0);
+        let logged_in = row.login != LoginState::LoggedOut;
+        let bucket = match row.work {
+            WorkState::Busy(_) => Some(&mut row.tally.talk),
+            WorkState::WrapUp(_) => Some(&mut row.tally.wrap_up),
+            WorkState::Ready if logged_in => Some(&mut row.tally.available),
+            _ => None,
+        };
+        if let Some(bucket) = bucket {
+            bucket.0 += spent.0;
+        }
+        if let WorkState::Busy(_) = work {
+            row.tally.contacts += 1;
+        }
+        row.work = work;
+        row.work_since = self.now;
+        row.turn = self.ordinal;
     }
 
     fn next_match(&self) -> Option<(ContactId, AgentId)> {
@@ -275,7 +306,7 @@ impl Judge {
                 .filter(|agent| self.may_talk(contact, agent))
                 .filter(|agent| !self.is_held(contact, agent))
                 .collect();
-            able.sort_by_key(|agent| (agent.idle_since, agent.id));
+            able.sort_by_key(|agent| (self.rank(contact, agent), agent.idle_since, agent.id));
             if able.len() > 1 {
                 able.retain(|agent| contact.left_by != Some(agent.id));
             }
@@ -287,6 +318,36 @@ impl Judge {
             }
         }
         None
+    }
+
+    /// Who is asked first by the queue's strategy: the smallest.
+    fn rank(&self, contact: &Contact, agent: &Agent) -> (i64, u64) {
+        let asked_for = skills_of(&contact.requirement);
+        let fit: i64 = asked_for
+            .iter()
+            .map(|skill| agent.skills.get(skill).copied().map_or(0, i64::from))
+            .sum();
+        match self.queues[&contact.queue].rules.strategy {
+            Strategy::LongestIdle => (0, 0),
+            Strategy::RoundRobin => (0, agent.asked.get(&contact.queue).map_or(0, |at| at.0)),
+            Strategy::MostSkilled => (-fit, 0),
+            Strategy::LeastSkilled => (fit, 0),
+            Strategy::FewestContacts => (i64::from(agent.tally.contacts), 0),
+            Strategy::LeastTalkTime => (0, agent.tally.talk.0),
+            Strategy::LowestOccupancy => {
+                let handled = agent.tally.talk.0 + agent.tally.wrap_up.0;
+                let all = handled + agent.tally.available.0;
+                (0, (handled * 1_000_000).checked_div(all).unwrap_or(0))
+            }
+            Strategy::Linear => {
+                let tier = agent.tiers.get(&contact.queue);
+                tier.map_or((1, 1), |tier| (i64::from(tier.level), u64::from(tier.position)))
+            }
+            // Chance has no second way to be drawn: what the judge adds is who may be drawn at all.
+            Strategy::Random => {
+                (0, Strategy::Random.rank(agent, contact.queue, &contact.requirement))
+            }
+        }
     }
 
     /// True while somebody ahead of this contact is being confirmed whom the agent could take.
@@ -344,16 +405,23 @@ impl Judge {
                     work_since: self.now,
                     next_not_ready: None,
                     logout_after: LogoutAfter::No,
+                    tally: Tally::default(),
+                    turn: self.ordinal,
+                    asked: BTreeMap::new(),
                     ..row.clone()
                 },
                 Some(agent) => Agent {
                     site: row.site,
                     skills: row.skills.clone(),
                     queues: row.queues.clone(),
+                    tiers: row.tiers.clone(),
                     ..agent.clone()
                 },
             };
             self.agents.insert(row.id, agent);
+            if let Some(agent) = self.agents.get_mut(&row.id) {
+                agent.asked.retain(|queue, _| row.queues.contains(queue));
+            }
         }
     }
 
@@ -419,26 +487,27 @@ impl Judge {
         if agent.login == LoginState::LoggedOut {
             agent.login = LoginState::LoggedIn(now);
             agent.idle_since = now;
+            agent.tally = Tally::default();
         }
         self.set_readiness(name, as_state);
     }
 
     fn log_out(&mut self, name: &Name) {
-        let now = self.now;
         let agent = self.agent(name);
+        let id = agent.id;
         if agent.is_engaged() {
             agent.logout_after = LogoutAfter::Contact;
         } else {
+            self.enter(id, WorkState::NotReady(NotReadyReason::Unspecified));
+            let agent = self.agent(name);
             agent.login = LoginState::LoggedOut;
-            agent.work = WorkState::NotReady(NotReadyReason::Unspecified);
-            agent.work_since = now;
             agent.next_not_ready = None;
         }
     }
 
     fn set_readiness(&mut self, name: &Name, to: &Readiness) {
-        let now = self.now;
         let agent = self.agent(name);
+        let id = agent.id;
         let reason = match to {
             Readiness::Ready => None,
             Readiness::NotReady(None) => Some(NotReadyReason::Unspecified),
@@ -447,9 +516,8 @@ impl Judge {
         if agent.is_engaged() {
             agent.next_not_ready = reason;
         } else {
-            agent.work = reason.map_or(WorkState::Ready, WorkState::NotReady);
-            agent.work_since = now;
             agent.next_not_ready = None;
+            self.enter(id, reason.map_or(WorkState::Ready, WorkState::NotReady));
         }
     }
 
@@ -464,10 +532,7 @@ impl Judge {
         contact.state = ContactState::Connected { agent, offer: number, since: now };
         contact.widen_at = None;
         self.offers.remove(&number);
-        if let Some(row) = self.agents.get_mut(&agent) {
-            row.work = WorkState::Busy(id);
-            row.work_since = now;
-        }
+        self.enter(agent, WorkState::Busy(id));
     }
 
     fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>) {
@@ -480,20 +545,22 @@ impl Judge {
     }
 
     fn free(&mut self, agent: AgentId, then: Option<WorkState>) {
-        let now = self.now;
         let Some(row) = self.agents.get_mut(&agent) else { return };
-        row.work_since = now;
-        if row.logout_after == LogoutAfter::Contact {
+        let leaves = row.logout_after == LogoutAfter::Contact;
+        let work = if leaves {
+            WorkState::NotReady(NotReadyReason::Unspecified)
+        } else if let Some(WorkState::WrapUp(until)) = then {
+            WorkState::WrapUp(until)
+        } else if let Some(reason) = row.next_not_ready.take() {
+            WorkState::NotReady(reason)
+        } else {
+            then.unwrap_or(WorkState::Ready)
+        };
+        self.enter(agent, work);
+        if leaves && let Some(row) = self.agents.get_mut(&agent) {
             row.logout_after = LogoutAfter::No;
             row.login = LoginState::LoggedOut;
-            row.work = WorkState::NotReady(NotReadyReason::Unspecified);
             row.next_not_ready = None;
-        } else if let Some(WorkState::WrapUp(until)) = then {
-            row.work = WorkState::WrapUp(until);
-        } else if let Some(reason) = row.next_not_ready.take() {
-            row.work = WorkState::NotReady(reason);
-        } else {
-            row.work = then.unwrap_or(WorkState::Ready);
         }
     }
 
@@ -548,12 +615,8 @@ impl Judge {
                     self.end_offer(number, Some(WorkState::NotReady(NotReadyReason::Rona)));
                 }
                 Due::Work(agent) => {
-                    let now = self.now;
-                    if let Some(row) = self.agents.get_mut(&agent) {
-                        let asked = row.next_not_ready.take();
-                        row.work = asked.map_or(WorkState::Ready, WorkState::NotReady);
-                        row.work_since = now;
-                    }
+                    let asked = self.agents.get_mut(&agent).and_then(|a| a.next_not_ready.take());
+                    self.enter(agent, asked.map_or(WorkState::Ready, WorkState::NotReady));
                 }
                 Due::Widen(contact) => {
                     if let Some(row) = self.contacts.get_mut(&contact) {
@@ -590,6 +653,17 @@ enum Due {
 /// Who goes first (R5).
 fn order(contact: &Contact) -> (i64, ClusterTime, Ordinal) {
     (contact.effective_arrival_ms, contact.arrival, contact.id.ordinal)
+}
+
+/// Skills that a requirement asks for somewhere, and excludes nowhere on the way there.
+fn skills_of(requirement: &BoundRequirement) -> BTreeSet<SkillId> {
+    match requirement {
+        BoundRequirement::Skill { skill, .. } => BTreeSet::from([*skill]),
+        BoundRequirement::Site(_) | BoundRequirement::Not(_) => BTreeSet::new(),
+        BoundRequirement::All(terms) | BoundRequirement::Any(terms) => {
+            terms.iter().flat_map(skills_of).collect()
+        }
+    }
 }
 
 fn follow_row(contact: &mut Contact, queue: &Queue) {

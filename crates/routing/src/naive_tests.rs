@@ -1,13 +1,15 @@
 //! The state under test against the judge, on random histories.
 
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::Strategy};
 
 use super::*;
 use crate::{
     command::{AgentSpec, Enqueue, Event, NumberSpec, QueueSpec, Rejection, Reply},
     digest::Digest,
+    entity::Tier,
     ids::TenantId,
     invariants,
+    rules::QueueRules,
 };
 
 const TENANT: TenantId = TenantId::DEFAULT;
@@ -75,7 +77,12 @@ impl Center {
     }
 
     fn put_queue(&mut self, queue: &str, requirement: &str, choice: SiteChoice, widen: u64) {
-        let spec = QueueSpec {
+        let queue = Self::queue_spec(queue, requirement, choice, widen);
+        self.ok(Command::PutQueue { tenant: TENANT, queue });
+    }
+
+    fn queue_spec(queue: &str, requirement: &str, choice: SiteChoice, widen: u64) -> QueueSpec {
+        QueueSpec {
             requirement: requirement.parse().unwrap(),
             site_choice: choice,
             widen_after: Millis(widen),
@@ -84,19 +91,22 @@ impl Center {
             length_max: 12,
             wait_max: Millis(if queue == "support" { 60_000 } else { 0 }),
             ..QueueSpec::named(name(queue))
-        };
-        self.ok(Command::PutQueue { tenant: TENANT, queue: spec });
+        }
     }
 
     fn put_agent(&mut self, agent: &str, site: &str, spanish: u8, queues: &[&str]) {
+        let agent = Self::agent_spec(agent, site, spanish, queues);
+        self.ok(Command::PutAgent { tenant: TENANT, agent });
+    }
+
+    fn agent_spec(agent: &str, site: &str, spanish: u8, queues: &[&str]) -> AgentSpec {
         let skills = (spanish > 0).then(|| (name("spanish"), spanish)).into_iter().collect();
-        let agent = AgentSpec {
+        AgentSpec {
             name: name(agent),
             site: name(site),
             skills,
             queues: queues.iter().map(|queue| name(queue)).collect(),
-        };
-        self.ok(Command::PutAgent { tenant: TENANT, agent });
+        }
     }
 
     fn ok(&mut self, command: Command) -> Reply {
@@ -107,6 +117,7 @@ impl Center {
     pub(crate) fn apply(&mut self, command: &Command) -> Result<Reply, Rejection> {
         self.state.begin_entry(self.state.now());
         self.state.begin_command();
+        self.judge.begin_command(self.state.counters().ordinal);
         let mut events = Vec::new();
         let result = self.state.apply(GROUP, command, &mut events);
         let changes = self.end_entry();
@@ -129,6 +140,7 @@ impl Center {
     ) {
         self.state.begin_entry(self.state.now());
         self.state.begin_command();
+        self.judge.begin_command(self.state.counters().ordinal);
         let mut events = Vec::new();
         act(&mut self.state, &mut events);
         self.end_entry();
@@ -347,11 +359,17 @@ enum Op {
     Weight(usize, u16),
     Agent(usize, usize, u8, u8),
     Queue(usize, u8),
+    Strategy(usize, usize),
     Advance(u64),
     Restart,
 }
 
 const NUMBERS: [&str; 7] = ["100", "101", "109", "200", "300", "301", "999"];
+const QUEUES: [(&str, SiteChoice); 3] = [
+    ("sales", SiteChoice::Any),
+    ("support", SiteChoice::Nearest),
+    ("spread", SiteChoice::Weighted),
+];
 const SITES: [&str; 3] = ["lon", "fra", "nyc"];
 const AGENTS: [&str; 6] = ["amy", "bob", "cy", "dee", "eve", "fay"];
 
@@ -375,6 +393,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3usize, 0..5u16).prop_map(|(s, w)| Op::Weight(s, w * 25)),
         1 => (0..6usize, 0..3usize, 0..10u8, 0..8u8).prop_map(|(a, s, l, q)| Op::Agent(a, s, l, q)),
         1 => (0..3usize, 0..3u8).prop_map(|(q, r)| Op::Queue(q, r)),
+        1 => (0..3usize, 0..9usize).prop_map(|(q, s)| Op::Strategy(q, s)),
         2 => (0..1_200u64).prop_map(Op::Advance),
         4 => (0..6_000u64).prop_map(Op::Advance),
         1 => Just(Op::Restart),
@@ -496,17 +515,29 @@ impl Center {
                     .filter(|(bit, _)| queues & (1 << bit) != 0)
                     .map(|(_, queue)| queue)
                     .collect();
-                self.put_agent(AGENTS[n], SITES[site], spanish, &queues);
+                // Every other one with a tier in each of their queues.
+                let tier = Tier { level: 1 + spanish % 3, position: 1 + u16::from(spanish / 3) };
+                if spanish % 2 == 0 {
+                    return self.put_agent(AGENTS[n], SITES[site], spanish, &queues);
+                }
+                let agent = Self::agent_spec(AGENTS[n], SITES[site], spanish, &queues);
+                let tiers = queues.iter().map(|queue| (name(queue), tier)).collect();
+                self.ok(Command::ConfigureAgent { tenant: TENANT, agent, tiers });
             }
             Op::Queue(n, requirement) => {
-                let (queue, choice) = [
-                    ("sales", SiteChoice::Any),
-                    ("support", SiteChoice::Nearest),
-                    ("spread", SiteChoice::Weighted),
-                ][n];
+                let (queue, choice) = QUEUES[n];
                 let requirement =
                     ["anybody", "spanish>=3", "site:lon or spanish"][usize::from(requirement)];
                 self.put_queue(queue, requirement, choice, 4_000);
+            }
+            Op::Strategy(n, strategy) => {
+                let (queue, choice) = QUEUES[n];
+                let (strategy, _) = crate::strategy::Strategy::ALL[strategy];
+                self.ok(Command::ConfigureQueue {
+                    tenant: TENANT,
+                    queue: Self::queue_spec(queue, "anybody", choice, 4_000),
+                    rules: QueueRules { strategy },
+                });
             }
             Op::Advance(ms) => self.advance(ms),
             Op::Restart => self.restart(),

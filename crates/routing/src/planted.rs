@@ -7,6 +7,9 @@
 pub enum Room {
     /// `crates/routing`.
     Routing,
+    /// `crates/routing`: rules that the simulated center does not use; scenarios show them
+    /// (`crates/routing/tests/scenarios`).
+    Rules,
     /// `crates/cluster`.
     Cluster,
     /// `crates/callcontrol`.
@@ -28,6 +31,11 @@ macro_rules! planted_faults {
         impl Planted {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Those that the simulation must catch: all but [`Room::Rules`].
+            pub fn simulated() -> impl Iterator<Item = Self> {
+                Self::ALL.iter().copied().filter(|fault| fault.room() != Room::Rules)
+            }
 
             /// Where it is planted.
             #[must_use]
@@ -58,6 +66,22 @@ planted_faults! {
     DrainIsIgnored: Routing, "a site that drains is offered contacts";
     RequeueLosesPlace: Routing, "a caller who lost their agent goes to the end of the line";
     WrapUpTimerIsLost: Routing, "the end of wrap-up never comes";
+    TurnIsForgotten: Rules, "a queue that goes in turns does not remember whom it asked";
+    TallyGoesOn: Rules, "what an agent did before they logged in counts still";
+    ContactsAreNotCounted: Rules, "contacts of an agent are not counted";
+    PriorityIsIgnored: Rules, "a number's priority is ignored";
+    ReservedPlaceIsForgotten: Rules, "who calls again after we lost them has a new place";
+    StrategyStays: Rules, "a changed strategy is not taken over";
+    TiersAreForgotten: Rules, "tiers are lost when an agent is configured";
+    PauseNeverEnds: Rules, "an agent who was spared is spared for ever";
+    LateAnswerAlwaysCounts: Rules, "an answer connects although somebody else was asked";
+    FullQueueTakesMore: Rules, "a full queue takes callers";
+    SiteIsKeptForEver: Rules, "a caller's own site is never widened";
+    EditsDoNotReachTheWaiting: Rules, "an edited requirement counts for new callers only";
+    DropperIsAskedAgain: Rules, "who dropped a caller gets them back although others are free";
+    RingingEndsByWaiting: Rules, "a caller is sent away while a phone rings for them";
+    ClosedSiteTakesCallers: Rules, "a closed site takes callers";
+    NodeFailureIsBlamed: Rules, "an agent whose phone a node could not make ring is not ready";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";
     EpochIsNotRaised: Cluster, "a new start of a node goes on with the old epoch";

@@ -207,8 +207,7 @@ impl State {
             && before.queues == after.queues
             && before.site == after.site;
         if same_classes {
-            self.index.hide_agent(&before);
-            self.index.show_agent(after);
+            self.index.change_agent(&before, after);
         } else {
             self.index.remove_agent(&before);
             self.index.add_agent(after);

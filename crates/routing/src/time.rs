@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    ops::{Add, Sub},
+    ops::{Add, AddAssign, Sub},
 };
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,12 @@ impl Sub<Millis> for ClusterTime {
 
     fn sub(self, duration: Millis) -> Self {
         Self(self.0.saturating_sub(duration.0))
+    }
+}
+
+impl AddAssign for Millis {
+    fn add_assign(&mut self, other: Self) {
+        self.0 = self.0.saturating_add(other.0);
     }
 }
 

@@ -90,7 +90,7 @@ mod planted {
     #[test]
     fn every_planted_bug_is_caught() {
         let missed: Vec<_> =
-            Planted::ALL.iter().filter(|bug| first_catch(**bug, RUNS_MAX).is_none()).collect();
+            Planted::simulated().filter(|bug| first_catch(*bug, RUNS_MAX).is_none()).collect();
         assert!(missed.is_empty(), "not caught within {RUNS_MAX} runs: {missed:?}");
     }
 

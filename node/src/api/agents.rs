@@ -10,6 +10,7 @@ use tandem_proto::api::v1::{
 };
 use tandem_routing::{
     command::{AgentSpec, Command as QueueCommand, Readiness, Reply},
+    entity::Tier,
     ids::TenantId,
     name::Name,
 };
@@ -76,7 +77,16 @@ impl Agents for Api {
                 .collect::<Result<_, Status>>()?,
         };
         let who = agent.name.clone();
-        let command = QueueCommand::PutAgent { tenant: TenantId::DEFAULT, agent };
+        let tiers = asked
+            .tiers
+            .iter()
+            .map(|(queue, tier)| {
+                let level = narrow("level of a tier", tier.level)?;
+                let position = narrow("position in a tier", tier.position)?;
+                Ok((name("tiers", queue)?, Tier { level, position }))
+            })
+            .collect::<Result<_, Status>>()?;
+        let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, tiers };
         let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
             let key = match asked.idempotency_key.as_str() {

@@ -10,6 +10,8 @@ use tandem_routing::{
     entity::{LoginState, SiteChoice},
     ids::TenantId,
     requirement::NamedRequirement,
+    rules::QueueRules,
+    strategy::Strategy,
     time::Millis,
 };
 use tonic::{Request, Response, Status};
@@ -53,7 +55,8 @@ impl Queues for Api {
             length_max: queue.length_max,
             wait_max: Millis(queue.wait_max_ms),
         };
-        let command = Command::PutQueue { tenant: TenantId::DEFAULT, queue: spec };
+        let rules = QueueRules { strategy: strategy(&queue.strategy)? };
+        let command = Command::ConfigureQueue { tenant: TenantId::DEFAULT, queue: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
@@ -161,4 +164,14 @@ pub(super) fn put(reply: Reply) -> Response<PutReply> {
         _ => Vec::new(),
     };
     Response::new(PutReply { new_skills })
+}
+
+fn strategy(text: &str) -> Result<Strategy, Status> {
+    if text.is_empty() {
+        return Ok(Strategy::default());
+    }
+    Strategy::named(text).ok_or_else(|| {
+        let known: Vec<&str> = Strategy::ALL.iter().map(|(_, name)| *name).collect();
+        Status::invalid_argument(format!("strategy {text:?} is none of {}", known.join(", ")))
+    })
 }

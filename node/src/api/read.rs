@@ -118,6 +118,7 @@ impl View<'_> {
             wrap_up_ms: queue.wrap_up.0,
             length_max: queue.length_max,
             wait_max_ms: queue.wait_max.0,
+            strategy: queue.rules.strategy.as_str().to_owned(),
         }
     }
 
@@ -215,6 +216,21 @@ impl View<'_> {
                 .into_iter()
                 .map(|binding| binding.target.source.clone())
                 .collect(),
+            tiers: agent
+                .tiers
+                .iter()
+                .map(|(queue, tier)| {
+                    let (level, position) = (u32::from(tier.level), u32::from(tier.position));
+                    (self.queue_name(*queue), api::Tier { level, position })
+                })
+                .collect(),
+            tally: Some(api::Tally {
+                contacts: u64::from(agent.tally.contacts),
+                talk_ms: agent.tally.talk.0,
+                wrap_up_ms: agent.tally.wrap_up.0,
+                available_ms: agent.tally.available.0,
+                occupancy_ppm: u32::try_from(agent.tally.occupancy_ppm()).unwrap_or(u32::MAX),
+            }),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Read, path::PathBuf};
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
     AgentStateReply, ListAgentsReply, ListAgentsRequest, LogInRequest, LogOutRequest,
-    PutAgentRequest, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest,
+    PutAgentRequest, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest, Tier,
 };
 
 use super::{
@@ -37,7 +37,7 @@ enum Command {
     },
     /// Create or change an agent.
     #[command(
-        after_help = "Example:\n  printf %s \"$SECRET\" | tandem agent put amy --site lon --skill spanish=7 --skill billing=3 --queue sales --password-file -"
+        after_help = "Example:\n  printf %s \"$SECRET\" | tandem agent put amy --site lon --skill spanish=7 --skill billing=3 --queue sales --tier sales=2:1 --password-file -"
     )]
     Put {
         /// Name; also the user of their phone.
@@ -51,6 +51,10 @@ enum Command {
         /// A queue that they serve; may be repeated.
         #[arg(long = "queue", value_name = "QUEUE")]
         queues: Vec<String>,
+        /// Where they stand in a queue with the strategy linear, as level (1-100) and position (1-10000);
+        /// may be repeated.
+        #[arg(long = "tier", value_name = "QUEUE=LEVEL[:POSITION]", value_parser = tier)]
+        tiers: Vec<(String, Tier)>,
         /// File with the password of their phone, "-" for standard input; unchanged when not given.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -110,12 +114,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, table)
             }
-            Command::Put { name, site, skills, queues, password_file } => {
+            Command::Put { name, site, skills, queues, tiers, password_file } => {
                 let request = PutAgentRequest {
                     name,
                     site,
                     skills: skills.into_iter().collect::<BTreeMap<_, _>>(),
                     queues,
+                    tiers: tiers.into_iter().collect(),
                     password: password_file.map(password).transpose()?.unwrap_or_default(),
                     idempotency_key: session.key(),
                 };
@@ -201,6 +206,17 @@ fn skill(text: &str) -> Result<(String, u32), String> {
     let (name, level) = text.split_once('=').ok_or("write it as skill=level, such as spanish=7")?;
     let level = level.parse().map_err(|_| format!("{level:?} is no level from 1 to 10"))?;
     Ok((name.to_owned(), level))
+}
+
+fn tier(text: &str) -> Result<(String, Tier), String> {
+    let (queue, tier) =
+        text.split_once('=').ok_or("write it as queue=level[:position], such as sales=2:1")?;
+    let (level, position) = tier.split_once(':').unwrap_or((tier, "1"));
+    let number = |text: &str, what: &str| {
+        text.parse::<u32>().map_err(|_| format!("{text:?} is no {what} of a tier"))
+    };
+    let tier = Tier { level: number(level, "level")?, position: number(position, "position")? };
+    Ok((queue.to_owned(), tier))
 }
 
 fn state(reply: &AgentStateReply) -> String {

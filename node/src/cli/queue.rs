@@ -1,10 +1,11 @@
 //! `tandem queue`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
     ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
     PutNumberRequest, PutQueueRequest, PutReply, Queue, RemoveNumberRequest, RemoveQueueRequest,
 };
+use tandem_routing::strategy::Strategy;
 
 use super::{
     CliError, Connection, Reading,
@@ -31,7 +32,7 @@ enum Command {
     },
     /// Create or change a queue. What is not given gets its default.
     #[command(
-        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30"
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10"
     )]
     Put(PutArguments),
     /// Remove an empty queue that no number leads to.
@@ -99,6 +100,13 @@ struct PutArguments {
     /// Longest wait in seconds; 0: no limit.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait_max: u64,
+    /// Who is asked among those who may take a contact.
+    #[arg(long, default_value = "longest-idle", value_parser = strategies())]
+    strategy: String,
+}
+
+fn strategies() -> PossibleValuesParser {
+    PossibleValuesParser::new(Strategy::ALL.iter().map(|(_, name)| *name))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -197,6 +205,7 @@ impl PutArguments {
             wrap_up_ms: ms(self.wrap_up),
             length_max: self.length_max,
             wait_max_ms: ms(self.wait_max),
+            strategy: self.strategy,
         }
     }
 }
@@ -218,6 +227,7 @@ fn table(reply: &ListQueuesReply) -> String {
         "longest wait",
         "ready",
         "logged in",
+        "strategy",
         "requirement",
     ];
     let rows = reply.queues.iter().map(|status| {
@@ -230,6 +240,7 @@ fn table(reply: &ListQueuesReply) -> String {
             duration(status.longest_wait_ms),
             status.agents_ready.to_string(),
             status.agents_logged_in.to_string(),
+            queue.strategy,
             or_dash(&queue.requirement),
         ]
     });

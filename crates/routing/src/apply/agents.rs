@@ -2,7 +2,9 @@
 
 use crate::{
     command::{Event, Readiness, Rejection, Reply},
-    entity::{Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, WorkItem, WorkState},
+    entity::{
+        Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, WorkItem, WorkState,
+    },
     ids::{AgentId, TenantId},
     name::Name,
     state::State,
@@ -23,11 +25,15 @@ impl State {
         if !already {
             self.site_is_staffed();
         }
+        let goes_on = planted!(self, TallyGoesOn);
         self.update_agent(id, |row| {
             row.logout_after = LogoutAfter::No;
             if !already {
                 row.login = LoginState::LoggedIn(now);
                 row.idle_since = now;
+                if !goes_on {
+                    row.tally = Tally::default();
+                }
             }
         });
         // An agent who logs in again keeps the contact they have.
@@ -52,10 +58,10 @@ impl State {
             events.push(Event::AgentChanged(id));
             return Ok(Reply::AfterContact);
         }
+        let turn = self.counters.ordinal;
         self.update_agent(id, |row| {
+            row.enter(WorkState::NotReady(NotReadyReason::Unspecified), now, turn);
             row.login = LoginState::LoggedOut;
-            row.work = WorkState::NotReady(NotReadyReason::Unspecified);
-            row.work_since = now;
             row.next_not_ready = None;
         });
         events.push(Event::AgentChanged(id));
@@ -91,12 +97,13 @@ impl State {
 
     fn enter(&mut self, id: AgentId, to: &Readiness, events: &mut Vec<Event>) {
         let now = self.counters.now;
+        let turn = self.counters.ordinal;
+        let work = match to {
+            Readiness::Ready => WorkState::Ready,
+            Readiness::NotReady(code) => WorkState::NotReady(not_ready(code.as_ref())),
+        };
         self.update_agent(id, |row| {
-            row.work = match to {
-                Readiness::Ready => WorkState::Ready,
-                Readiness::NotReady(code) => WorkState::NotReady(not_ready(code.as_ref())),
-            };
-            row.work_since = now;
+            row.enter(work, now, turn);
             row.next_not_ready = None;
         });
         events.push(Event::AgentChanged(id));

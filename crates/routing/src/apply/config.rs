@@ -7,7 +7,7 @@ use crate::{
     command::{AgentSpec, NumberSpec, QueueSpec, Rejection, Reply, Unfinished, check},
     entity::{
         Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Queue, Respread, Site,
-        SiteState, Skill, WorkItem, WorkState,
+        SiteState, Skill, Tally, Tier, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
     limits::{
@@ -16,6 +16,7 @@ use crate::{
     },
     name::Name,
     requirement::{BoundRequirement, NamedRequirement},
+    rules::QueueRules,
     state::State,
 };
 
@@ -70,6 +71,7 @@ impl State {
         &mut self,
         tenant: TenantId,
         spec: &QueueSpec,
+        rules: Option<&QueueRules>,
     ) -> Result<Reply, Rejection> {
         check::queue(spec)?;
         let existing = self.queue_named(tenant, &spec.name).cloned();
@@ -105,9 +107,14 @@ impl State {
             wrap_up: spec.wrap_up,
             length_max: spec.length_max,
             wait_max: spec.wait_max,
+            rules: rules
+                .filter(|_| existing.is_none() || !planted!(self, StrategyStays))
+                .or(existing.as_ref().map(|queue| &queue.rules))
+                .cloned()
+                .unwrap_or_default(),
             assigned: existing.map(|queue| queue.assigned).unwrap_or_default(),
         });
-        if self.queue_len(id) > 0 {
+        if self.queue_len(id) > 0 && !planted!(self, EditsDoNotReachTheWaiting) {
             self.add_work(WorkItem::Follow { queue: id, next: ContactId::default() });
             self.add_work(WorkItem::Rematch);
         }
@@ -148,6 +155,8 @@ impl State {
         for agent in agents {
             self.update_agent(agent, |row| {
                 row.queues.remove(&queue);
+                row.asked.remove(&queue);
+                row.tiers.remove(&queue);
             });
         }
         self.remove_queue(queue);
@@ -197,6 +206,7 @@ impl State {
         &mut self,
         tenant: TenantId,
         spec: &AgentSpec,
+        tiers: Option<&BTreeMap<Name, Tier>>,
     ) -> Result<Reply, Rejection> {
         check::agent(spec)?;
         let site = self.site_id(&spec.site)?;
@@ -207,6 +217,8 @@ impl State {
                 .ok_or_else(|| Rejection::QueueMustExist(name.clone()))?;
             queues.insert(queue.id);
         }
+        let tiers = tiers.filter(|_| !planted!(self, TiersAreForgotten));
+        let tiers = tiers.map(|tiers| self.bind_tiers(tenant, spec, tiers)).transpose()?;
         let existing = self.agent_named(tenant, &spec.name).map(|agent| agent.id);
         if existing.is_none() {
             check::room("agents", self.agents.len(), AGENTS_MAX)?;
@@ -235,6 +247,11 @@ impl State {
                 self.update_agent(id, |row| {
                     row.site = site;
                     row.skills = skills;
+                    if let Some(tiers) = tiers {
+                        row.tiers = tiers;
+                    }
+                    row.asked.retain(|queue, _| queues.contains(queue));
+                    row.tiers.retain(|queue, _| queues.contains(queue));
                     row.queues = queues;
                 });
                 self.add_work(WorkItem::Rematch);
@@ -255,10 +272,34 @@ impl State {
                     work_since: self.counters.now,
                     next_not_ready: None,
                     logout_after: LogoutAfter::No,
+                    tally: Tally::default(),
+                    turn: self.counters.ordinal,
+                    asked: BTreeMap::new(),
+                    tiers: tiers.unwrap_or_default(),
                 });
             }
         }
         Ok(Reply::Put { new_skills })
+    }
+
+    /// Tiers by ids; each must be of a queue that the agent serves.
+    fn bind_tiers(
+        &self,
+        tenant: TenantId,
+        spec: &AgentSpec,
+        tiers: &BTreeMap<Name, Tier>,
+    ) -> Result<BTreeMap<QueueId, Tier>, Rejection> {
+        let mut bound = BTreeMap::new();
+        for (name, tier) in tiers {
+            check::tier(*tier)?;
+            let queue = self.queue_named(tenant, name).filter(|_| spec.queues.contains(name));
+            let queue = queue.ok_or_else(|| Rejection::QueueMustBeServed {
+                agent: spec.name.clone(),
+                queue: name.clone(),
+            })?;
+            bound.insert(queue.id, *tier);
+        }
+        Ok(bound)
     }
 
     pub(super) fn remove_agent_named(

@@ -33,7 +33,7 @@ impl State {
         let site = self
             .site_named(&enqueue.ingress)
             .ok_or_else(|| Rejection::SiteMustExist(enqueue.ingress.clone()))?;
-        if site.state == SiteState::Closed {
+        if site.state == SiteState::Closed && !planted!(self, ClosedSiteTakesCallers) {
             return Err(Rejection::SiteMustBeOpen(site.name.clone()));
         }
         let ingress = site.id;
@@ -43,7 +43,7 @@ impl State {
             .ok_or_else(|| Rejection::NumberMustExist(enqueue.called.clone()))?
             .clone();
         let waiting = self.queue_len(queue.id);
-        if waiting >= queue.length_max {
+        if waiting >= queue.length_max && !planted!(self, FullQueueTakesMore) {
             return Err(Rejection::QueueMustHaveRoom(queue.name.clone(), waiting));
         }
         check::room("contacts", self.contacts.len(), CONTACTS_MAX)?;
@@ -53,7 +53,9 @@ impl State {
         contact.follow(&queue);
         self.check_class(queue.id, &contact.requirement)?;
         if let Some(place) = self.remove_reservation(&(queue.id, contact.caller.clone())) {
-            contact.arrival = place.arrival;
+            if !planted!(self, ReservedPlaceIsForgotten) {
+                contact.arrival = place.arrival;
+            }
             contact.follow(&queue);
         }
         contact.serving = self.assign_site(&contact, &queue);
@@ -77,7 +79,7 @@ impl State {
             queue: number.queue,
             requirement: BoundRequirement::anybody(),
             own_requirement: number.requirement.clone(),
-            priority: number.priority,
+            priority: if planted!(self, PriorityIsIgnored) { 0 } else { number.priority },
             effective_arrival_ms: 0,
             arrival: self.counters.now - enqueue.waited,
             admitted: self.counters.now,
@@ -150,7 +152,11 @@ impl State {
         let stale = Rejection::OfferMustBeCurrent(number);
         let contact = self.contacts.get(&id).ok_or(stale.clone())?;
         let agent = match contact.state {
-            ContactState::Offered { offer, agent } if offer == number => agent,
+            ContactState::Offered { offer, agent }
+                if offer == number || planted!(self, LateAnswerAlwaysCounts) =>
+            {
+                agent
+            }
             // Too late, but nobody else was asked and the agent is free: better than ringing again.
             ContactState::Queued => match contact.last_offer {
                 Some((offer, agent)) if offer == number && self.can_take_late(agent) => agent,
@@ -164,9 +170,11 @@ impl State {
             row.state = ContactState::Connected { agent, offer: number, since: now };
             row.widen_at = None;
         });
+        let turn = self.counters.ordinal;
+        let counts = !planted!(self, ContactsAreNotCounted);
         self.update_agent(agent, |row| {
-            row.work = WorkState::Busy(id);
-            row.work_since = now;
+            row.enter(WorkState::Busy(id), now, turn);
+            row.tally.contacts -= u32::from(!counts);
         });
         let how = OfferEnd::Accepted;
         events.push(Event::OfferEnded { offer: number, contact: id, agent, how });

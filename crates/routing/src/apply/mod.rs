@@ -36,11 +36,11 @@ impl State {
             Command::PutSite { name, region } => self.put_site(name, region),
             Command::SetSiteState { site, state } => self.set_site_state(site, *state),
             Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
-            Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue),
+            Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue, None),
             Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),
             Command::PutNumber { tenant, number } => self.put_number(*tenant, number),
             Command::RemoveNumber { tenant, number } => self.remove_number(*tenant, number),
-            Command::PutAgent { tenant, agent } => self.put_agent_spec(*tenant, agent),
+            Command::PutAgent { tenant, agent } => self.put_agent_spec(*tenant, agent, None),
             Command::RemoveAgent { tenant, agent } => self.remove_agent_named(*tenant, agent),
             Command::LogIn { tenant, agent, as_state } => {
                 self.log_in(*tenant, agent, as_state, events)
@@ -57,6 +57,12 @@ impl State {
             Command::End { contact, reason } => self.end(*contact, *reason, events),
             Command::ExpireDue => self.expire_due(events),
             Command::ContinueWork => Ok(Reply::Done),
+            Command::ConfigureQueue { tenant, queue, rules } => {
+                self.put_queue_spec(*tenant, queue, Some(rules))
+            }
+            Command::ConfigureAgent { tenant, agent, tiers } => {
+                self.put_agent_spec(*tenant, agent, Some(tiers))
+            }
         }?;
         self.run_work(events);
         Ok(match reply {

@@ -3,7 +3,7 @@
 
 use crate::{
     command::{Event, OfferEnd, Rejection, Reply},
-    entity::{Contact, ContactState, EndReason, Respread, SiteChoice, WorkItem, WorkState},
+    entity::{Agent, Contact, ContactState, EndReason, Respread, SiteChoice, WorkItem, WorkState},
     ids::{AgentId, ContactId, QueueId},
     index::Deadline,
     limits::OFFER_BACKSTOP_MS,
@@ -35,7 +35,9 @@ impl State {
             }
             Deadline::Work(agent) => self.end_work_state(*agent, events),
             Deadline::Widen(contact) => {
-                self.update_contact(*contact, |row| row.widen_at = None);
+                if !planted!(self, SiteIsKeptForEver) {
+                    self.update_contact(*contact, |row| row.widen_at = None);
+                }
                 self.match_contact(*contact, events);
             }
             Deadline::WaitMax(contact) => self.waited_too_long(*contact, events),
@@ -48,16 +50,19 @@ impl State {
 
     /// Wrap-up or a pause is over.
     fn end_work_state(&mut self, id: AgentId, events: &mut Vec<Event>) {
+        let paused = |row: &Agent| matches!(row.work, WorkState::Paused { .. });
+        let is_paused = self.agents.get(&id).is_some_and(paused);
         if planted!(self, WrapUpTimerIsLost) {
             return;
         }
+        if is_paused && planted!(self, PauseNeverEnds) {
+            return;
+        }
         let now = self.counters.now;
+        let turn = self.counters.ordinal;
         self.update_agent(id, |row| {
-            row.work = match row.next_not_ready.take() {
-                Some(reason) => WorkState::NotReady(reason),
-                None => WorkState::Ready,
-            };
-            row.work_since = now;
+            let next = row.next_not_ready.take();
+            row.enter(next.map_or(WorkState::Ready, WorkState::NotReady), now, turn);
         });
         events.push(Event::AgentChanged(id));
         self.match_agent(id, events);
@@ -72,7 +77,8 @@ impl State {
 
     fn waited_too_long(&mut self, id: ContactId, events: &mut Vec<Event>) {
         let Some(contact) = self.contacts.get(&id) else { return };
-        if matches!(contact.state, ContactState::Offered { .. }) {
+        let rings = matches!(contact.state, ContactState::Offered { .. });
+        if rings && !planted!(self, RingingEndsByWaiting) {
             // A phone rings for it: it ends only if that comes to nothing.
             let again = self.counters.now + Millis(OFFER_BACKSTOP_MS);
             self.update_contact(id, |row| row.wait_until = Some(again));

@@ -3,7 +3,9 @@
 //! Only data and what follows from one row alone; what relates rows to each other is in `state`,
 //! `index` and `apply`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod agent;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +14,13 @@ use crate::{
     limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
+    rules::QueueRules,
     table::{Row, TableTag},
     time::{ClusterTime, Millis},
+};
+
+pub use agent::{
+    Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier, WorkState,
 };
 
 /// Counters and the clock: one row.
@@ -124,6 +131,45 @@ pub struct Queue {
     pub wait_max: Millis,
     /// Contacts given to each site since the weights last changed (for `SiteChoice::Weighted`).
     pub assigned: BTreeMap<SiteId, u64>,
+    /// Whatever else is configured.
+    pub rules: QueueRules,
+}
+
+/// A queue's row as version 1 had it: every queue asked the longest idle.
+#[derive(Deserialize)]
+struct QueueV1 {
+    id: QueueId,
+    tenant: TenantId,
+    name: Name,
+    requirement: BoundRequirement,
+    weight: u8,
+    site_choice: SiteChoice,
+    widen_after: Millis,
+    ring: Millis,
+    wrap_up: Millis,
+    length_max: u32,
+    wait_max: Millis,
+    assigned: BTreeMap<SiteId, u64>,
+}
+
+impl From<QueueV1> for Queue {
+    fn from(old: QueueV1) -> Self {
+        Self {
+            id: old.id,
+            tenant: old.tenant,
+            name: old.name,
+            requirement: old.requirement,
+            weight: old.weight,
+            site_choice: old.site_choice,
+            widen_after: old.widen_after,
+            ring: old.ring,
+            wrap_up: old.wrap_up,
+            length_max: old.length_max,
+            wait_max: old.wait_max,
+            assigned: old.assigned,
+            rules: QueueRules::default(),
+        }
+    }
 }
 
 /// A called number: which queue it leads to.
@@ -139,137 +185,6 @@ pub struct Number {
     pub requirement: BoundRequirement,
     /// Importance of its callers, 0-10, higher first.
     pub priority: u8,
-}
-
-/// Whether an agent is at work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LoginState {
-    /// Gets nothing.
-    LoggedOut,
-    /// At work since then.
-    LoggedIn(ClusterTime),
-}
-
-/// Why an agent is not ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NotReadyReason {
-    /// Has just logged in, or gave no reason.
-    Unspecified,
-    /// A reason code of the center: `break`, `training`.
-    Code(Name),
-    /// Did not answer an offer in time.
-    Rona,
-    /// Refused an offer.
-    Declined,
-    /// The phone was busy with something else.
-    DeviceBusy,
-    /// The phone could not be reached or gave an error.
-    DeviceFailed,
-    /// The node could not make the phone ring.
-    NodeFailed,
-}
-
-/// What an agent is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WorkState {
-    /// Wants no contact.
-    NotReady(NotReadyReason),
-    /// Waits for a contact.
-    Ready,
-    /// Their phone rings.
-    Offered(OfferNumber),
-    /// Talks.
-    Busy(ContactId),
-    /// After-contact work, until then.
-    WrapUp(ClusterTime),
-    /// Spared for a while; then ready, without anybody's doing.
-    Paused {
-        /// What came in between.
-        why: NotReadyReason,
-        /// Until when.
-        until: ClusterTime,
-    },
-}
-
-impl WorkState {
-    /// When it ends by itself, if it does.
-    #[must_use]
-    pub fn ends_at(&self) -> Option<ClusterTime> {
-        match self {
-            Self::WrapUp(until) | Self::Paused { until, .. } => Some(*until),
-            Self::NotReady(_) | Self::Ready | Self::Offered(_) | Self::Busy(_) => None,
-        }
-    }
-}
-
-/// Whether the agent's phone can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeviceState {
-    /// Not registered.
-    Unregistered,
-    /// Registered and reachable.
-    Registered,
-    /// The node that could reach it was lost: no offers until it shows a sign of life.
-    Recovering,
-}
-
-/// A person who takes contacts. Login, work and device state are three separate fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agent {
-    /// Given at creation.
-    pub id: AgentId,
-    /// Owner.
-    pub tenant: TenantId,
-    /// Unique in the tenant; also the user name of their phone.
-    pub name: Name,
-    /// Where they sit.
-    pub site: SiteId,
-    /// Level (1-10) of each skill they have.
-    pub skills: BTreeMap<SkillId, u8>,
-    /// Queues they serve.
-    pub queues: BTreeSet<QueueId>,
-    /// At work or not.
-    pub login: LoginState,
-    /// What they are doing.
-    pub work: WorkState,
-    /// Their phone.
-    pub device: DeviceState,
-    /// Since when they have had no contact: the longest idle goes first.
-    pub idle_since: ClusterTime,
-    /// Since when `work` is as it is.
-    pub work_since: ClusterTime,
-    /// Asked for while they had a contact; takes effect after it (and instead of being ready
-    /// after wrap-up).
-    pub next_not_ready: Option<NotReadyReason>,
-    /// Asked to log out while they had a contact.
-    pub logout_after: LogoutAfter,
-}
-
-/// Whether an agent leaves work once their contact has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum LogoutAfter {
-    /// Stays.
-    #[default]
-    No,
-    /// Is logged out when the contact ends.
-    Contact,
-}
-
-impl Agent {
-    /// True when the agent can be offered a contact, as far as this row tells (their site must
-    /// take contacts too).
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.login, LoginState::LoggedIn(_))
-            && self.work == WorkState::Ready
-            && self.device == DeviceState::Registered
-    }
-
-    /// True when they have a contact or an offer of one.
-    #[must_use]
-    pub fn is_engaged(&self) -> bool {
-        matches!(self.work, WorkState::Offered(_) | WorkState::Busy(_))
-    }
 }
 
 /// Why a contact ended. Recorded for each (invariant R3).
@@ -513,10 +428,16 @@ pub enum Respread {
 
 macro_rules! row {
     ($row:ident, $table:ident, $key:ty, $make:expr, $tenant:expr, |$id:ident| $bytes:expr) => {
+        row!($row, $table, 1, |_, _| None, $key, $make, $tenant, |$id| $bytes);
+    };
+    (
+        $row:ident, $table:ident, $version:literal, $older:expr,
+        $key:ty, $make:expr, $tenant:expr, |$id:ident| $bytes:expr
+    ) => {
         impl Row for $row {
             type Key = $key;
             const TABLE: TableTag = TableTag::$table;
-            const VERSION: u8 = 1;
+            const VERSION: u8 = $version;
 
             fn key(&self) -> $key {
                 let make: fn(&Self) -> $key = $make;
@@ -529,16 +450,35 @@ macro_rules! row {
             fn key_bytes($id: &$key) -> Vec<u8> {
                 $bytes
             }
+            fn decode_older(version: u8, body: &[u8]) -> Option<Self> {
+                let older: fn(u8, &[u8]) -> Option<Self> = $older;
+                older(version, body)
+            }
         }
     };
+}
+
+/// Reads a row whose version 1 was an `Old`.
+fn from_version_1<Old, New>(version: u8, body: &[u8]) -> Option<New>
+where
+    Old: for<'a> Deserialize<'a> + Into<New>,
+{
+    (version == 1).then_some(())?;
+    let (old, []) = postcard::take_from_bytes::<Old>(body).ok()? else { return None };
+    Some(old.into())
 }
 
 row!(Counters, Counters, (), |_| (), |_| TenantId::CLUSTER, |_id| Vec::new());
 row!(Site, Site, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
 row!(Skill, Skill, SkillId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
-row!(Queue, Queue, QueueId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Queue, Queue, 2, from_version_1::<QueueV1, _>, QueueId, |r| r.id, |r| r.tenant, |id| id
+    .0
+    .to_be_bytes()
+    .to_vec());
 row!(Number, Number, Name, |r| r.number.clone(), |r| r.tenant, |id| id.as_str().into());
-row!(Agent, Agent, AgentId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Agent, Agent, 2, from_version_1::<agent::AgentV1, _>, AgentId, |r| r.id, |r| r.tenant, |id| {
+    id.0.to_be_bytes().to_vec()
+});
 row!(Contact, Contact, ContactId, |r| r.id, |r| r.tenant, |id| contact_bytes(*id));
 row!(Offer, Offer, OfferNumber, |r| r.number, |r| r.tenant, |id| id.0.to_be_bytes().into());
 row!(
