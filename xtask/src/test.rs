@@ -66,8 +66,10 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "mutants",
-        what: "bugs planted on purpose, each of which the simulation must catch",
+        what: "bugs planted on purpose, each of which the simulation or a scenario must catch",
         run: || {
+            let arguments = ["test", "--package", "tandem-routing", "--features", "planted"];
+            run::cargo(&[&arguments[..], &["--test", "scenarios", "--quiet"]].concat())?;
             let arguments = ["test", "--package", "tandem-sim", "--features", "planted"];
             run::cargo(&[&arguments[..], &["--test", "runs", "--quiet", "planted::"]].concat())
         },

@@ -1,0 +1,520 @@
+//! A center that a scenario drives: the state, its judge beside it, and names for what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tandem_routing::{
+    AgentPhone, CallerLeg,
+    command::{
+        AgentSpec, Command, DeclineCause, Enqueue, Event, NumberSpec, OfferEnd, QueueSpec,
+        Readiness,
+    },
+    digest::Digest,
+    entity::{
+        DeviceState, EndReason, LoginState, NotReadyReason, SiteChoice, SiteState, Tier, WorkState,
+    },
+    ids::{AgentId, ContactId, GroupId, OfferNumber, SiteId, TenantId},
+    invariants,
+    naive::Judge,
+    name::{CallerNumber, Name},
+    rules::QueueRules,
+    state::State,
+    strategy::Strategy,
+    table::table_byte,
+    time::Millis,
+};
+
+use crate::script::{Line, millis, parsed};
+
+const TENANT: TenantId = TenantId::DEFAULT;
+const GROUP: GroupId = GroupId(0);
+
+#[derive(Default)]
+pub(crate) struct Center {
+    state: State,
+    judge: Judge,
+    digest: Digest,
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
+    contacts: BTreeMap<String, ContactId>,
+    /// All offers of each contact, for answers that come late.
+    offers: BTreeMap<ContactId, Vec<OfferNumber>>,
+}
+
+type Shown = Vec<String>;
+
+impl Center {
+    /// A center whose queue has this fault.
+    #[cfg(feature = "planted")]
+    pub(crate) fn with(fault: tandem_routing::planted::Planted) -> Self {
+        let mut center = Self::default();
+        center.state.planted = Some(fault);
+        center
+    }
+
+    /// Does one line; what happened.
+    ///
+    /// # Errors
+    /// A line that cannot be read.
+    ///
+    /// # Panics
+    /// When the judge disagrees or an invariant is broken.
+    pub(crate) fn run(&mut self, text: &str) -> Result<Shown, String> {
+        let mut line = Line::read(text)?;
+        let shown = self.act(&mut line)?;
+        line.end()?;
+        Ok(shown)
+    }
+
+    fn act(&mut self, line: &mut Line) -> Result<Shown, String> {
+        match line.verb.as_str() {
+            "site" | "open" | "drain" | "close" | "weight" => self.site(line),
+            "queue" | "number" | "agent" | "remove-queue" => self.configure(line),
+            "login" | "logout" | "ready" | "not-ready" | "phone" => self.agent(line),
+            "call" => self.call(line),
+            "answer" | "decline" | "hang-up" | "end" | "lose" | "confirm" | "lose-node"
+            | "drop" => self.contact(line),
+            "wait" => self.wait(line),
+            "restart" => {
+                self.restart();
+                Ok(Vec::new())
+            }
+            "show" => self.show(line),
+            other => Err(format!("{other:?} is nothing that can be done")),
+        }
+    }
+
+    fn site(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let site = line.word("the site").and_then(|word| parsed::<Name>(&word))?;
+        let state = |state| Command::SetSiteState { site: site.clone(), state };
+        let command = match line.verb.as_str() {
+            "site" => Command::PutSite { name: site.clone(), region: site.clone() },
+            "open" => state(SiteState::Open),
+            "drain" => state(SiteState::Draining),
+            "close" => state(SiteState::Closed),
+            _ => {
+                let weight = line.word("the weight").and_then(|word| parsed(&word))?;
+                Command::SetSiteWeight { site: site.clone(), weight }
+            }
+        };
+        Ok(self.apply(&command))
+    }
+
+    fn configure(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let name: Name = line.word("the name").and_then(|word| parsed(&word))?;
+        let command = match line.verb.as_str() {
+            "queue" => queue(name, line)?,
+            "remove-queue" => Command::RemoveQueue { tenant: TENANT, queue: name },
+            "number" => {
+                let number = NumberSpec {
+                    number: name,
+                    queue: line.setting("queue", parsed)?.ok_or("queue= is missing")?,
+                    requirement: line
+                        .setting("requires", parsed)?
+                        .unwrap_or_else(tandem_routing::requirement::NamedRequirement::anybody),
+                    priority: line.setting("priority", parsed)?.unwrap_or(0),
+                };
+                Command::PutNumber { tenant: TENANT, number }
+            }
+            _ => {
+                let agent = AgentSpec {
+                    name,
+                    site: line.setting("site", parsed)?.ok_or("site= is missing")?,
+                    skills: line.setting("skills", levels)?.unwrap_or_default(),
+                    queues: line
+                        .setting("queues", |text| text.split(',').map(parsed).collect())?
+                        .unwrap_or_default(),
+                };
+                let tiers = line.setting("tiers", tiers)?.unwrap_or_default();
+                Command::ConfigureAgent { tenant: TENANT, agent, tiers }
+            }
+        };
+        Ok(self.apply(&command))
+    }
+
+    fn agent(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let mut shown = Vec::new();
+        let word = line.word("the agent")?;
+        for word in word.split(',') {
+            let agent: Name = parsed(word)?;
+            let readiness = |reason: Option<String>| -> Result<Readiness, String> {
+                Ok(Readiness::NotReady(reason.map(|code| parsed(&code)).transpose()?))
+            };
+            let command = match line.verb.as_str() {
+                "phone" => {
+                    let device = match line.word("its state")?.as_str() {
+                        "registered" => DeviceState::Registered,
+                        "gone" => DeviceState::Unregistered,
+                        "recovering" => DeviceState::Recovering,
+                        other => return Err(format!("{other:?} is no state of a phone")),
+                    };
+                    let id = self.agent_id(&agent)?;
+                    shown.extend(self.direct(
+                        |state, events| state.set_device(id, device, events),
+                        |judge| judge.set_device(id, device),
+                    ));
+                    continue;
+                }
+                "login" => {
+                    let as_state = match line.word_if_any().as_deref() {
+                        None | Some("ready") => Readiness::Ready,
+                        Some(reason) => readiness(Some(reason.to_owned()))?,
+                    };
+                    // People log in at a phone that works, unless the scenario says otherwise.
+                    let id = self.agent_id(&agent)?;
+                    self.direct(
+                        |state, events| state.set_device(id, DeviceState::Registered, events),
+                        |judge| judge.set_device(id, DeviceState::Registered),
+                    );
+                    Command::LogIn { tenant: TENANT, agent, as_state }
+                }
+                "logout" => Command::LogOut { tenant: TENANT, agent },
+                "ready" => Command::SetReadiness { tenant: TENANT, agent, to: Readiness::Ready },
+                _ => {
+                    let to = readiness(line.word_if_any())?;
+                    Command::SetReadiness { tenant: TENANT, agent, to }
+                }
+            };
+            shown.extend(self.apply(&command));
+        }
+        Ok(shown)
+    }
+
+    fn call(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let caller = line.word("the caller")?;
+        let called: Name = line.word("the number").and_then(|word| parsed(&word))?;
+        let first = self.state.sites().iter().next().map(|site| site.name.clone());
+        let enqueue = Enqueue {
+            called,
+            caller: CallerNumber::new(
+                &line.setting("from", |t| Ok(t.to_owned()))?.unwrap_or_default(),
+            ),
+            ingress: line.setting("at", parsed)?.or(first).ok_or("there is no site")?,
+            waited: Millis(line.setting("waited", millis)?.unwrap_or(0)),
+        };
+        let id = ContactId { group: GROUP, ordinal: self.state.counters().ordinal.next() };
+        self.contacts.insert(caller, id);
+        Ok(self.apply(&Command::Enqueue(enqueue)))
+    }
+
+    fn contact(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let caller = line.word("the caller")?;
+        let contact =
+            *self.contacts.get(&caller).ok_or_else(|| format!("{caller} has not called"))?;
+        let row = self.state.contacts().get(&contact);
+        // `offer=1`: the first that was made for this contact, current or not.
+        let made = self.offers.get(&contact).cloned().unwrap_or_default();
+        let nth = line.setting("offer", parsed::<usize>)?.unwrap_or(made.len());
+        let offer = made.get(nth.wrapping_sub(1)).copied().unwrap_or_default();
+        Ok(match line.verb.as_str() {
+            "answer" => self.apply(&Command::Accept { offer, contact }),
+            "decline" => {
+                let cause = match line.word("the cause")?.as_str() {
+                    "not-answered" => DeclineCause::NotAnswered,
+                    "refused" => DeclineCause::Refused,
+                    "busy" => DeclineCause::Busy,
+                    "phone-failed" => DeclineCause::DeviceFailed,
+                    "node-failed" => DeclineCause::NodeFailed,
+                    other => return Err(format!("{other:?} is no cause")),
+                };
+                self.apply(&Command::Decline { offer, contact, cause })
+            }
+            "hang-up" => {
+                let talks = row.is_some_and(|row| !row.is_waiting());
+                let reason = if talks { EndReason::CallerHungUp } else { EndReason::Abandoned };
+                self.apply(&Command::End { contact, reason })
+            }
+            "end" => {
+                let reason = match line.word("the reason")?.as_str() {
+                    "agent-hung-up" => EndReason::AgentHungUp,
+                    "operator" => EndReason::Operator,
+                    "leg-lost" => EndReason::LegLost,
+                    "caller-gone" => EndReason::CallerGone,
+                    "turned-away" => EndReason::TurnedAway,
+                    other => return Err(format!("{other:?} is no reason")),
+                };
+                self.apply(&Command::End { contact, reason })
+            }
+            "lose" => self.direct(
+                |state, events| state.unconfirm(contact, events),
+                |judge| judge.unconfirm(contact),
+            ),
+            "confirm" => self.direct(
+                |state, events| state.confirm(contact, events),
+                |judge| judge.confirm(contact),
+            ),
+            "lose-node" => self.direct(
+                |state, events| state.offer_owner_lost(offer, events),
+                |judge| judge.offer_owner_lost(offer),
+            ),
+            _ => {
+                let phone = match line.word("what the phone says")?.as_str() {
+                    "hung-up" => AgentPhone::Answers,
+                    "phone-failed" => AgentPhone::Failed,
+                    other => return Err(format!("{other:?} is nothing that a phone says")),
+                };
+                self.direct(
+                    |state, events| state.requeue(contact, CallerLeg::Held, phone, events),
+                    |judge| judge.requeue(contact, CallerLeg::Held, phone),
+                )
+            }
+        })
+    }
+
+    /// Lets time pass, deadline by deadline, as the leader does.
+    fn wait(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let until = self.state.now() + Millis(millis(&line.word("how long")?)?);
+        let mut shown = Vec::new();
+        while let Some(at) = self.state.next_deadline().filter(|at| *at <= until) {
+            self.begin(at.max(self.state.now()));
+            shown.extend(self.apply(&Command::ExpireDue));
+        }
+        self.begin(until);
+        shown.extend(self.apply(&Command::ExpireDue));
+        Ok(shown)
+    }
+
+    fn show(&mut self, line: &mut Line) -> Result<Shown, String> {
+        let what = line.word("what to show")?;
+        if what == "waiting" {
+            let mut waiting: Vec<_> =
+                self.state.contacts().iter().filter(|row| row.is_waiting()).collect();
+            waiting.sort_by_key(|row| row.wait_key());
+            let names: Vec<String> = waiting.iter().map(|row| self.caller(row.id)).collect();
+            return Ok(vec![if names.is_empty() {
+                "nobody waits".into()
+            } else {
+                names.join(", ")
+            }]);
+        }
+        let id = self.agent_id(&parsed(&what)?)?;
+        Ok(vec![self.agent_line(id)])
+    }
+
+    // --- the state and the judge, side by side -------------------------------------------------------
+
+    fn begin(&mut self, at: tandem_routing::time::ClusterTime) {
+        self.state.begin_entry(at);
+        self.judge.begin_entry(self.state.now());
+    }
+
+    fn apply(&mut self, command: &Command) -> Shown {
+        self.state.begin_entry(self.state.now());
+        self.state.begin_command();
+        self.judge.begin_command(self.state.counters().ordinal);
+        let mut events = Vec::new();
+        let result = self.state.apply(GROUP, command, &mut events);
+        self.end_entry();
+        match result {
+            Ok(_) => {
+                self.judge.follow(GROUP, command, &self.state);
+                self.agreed(&events)
+            }
+            Err(rejection) => vec![format!("refused: {rejection}")],
+        }
+    }
+
+    fn direct(
+        &mut self,
+        act: impl FnOnce(&mut State, &mut Vec<Event>),
+        judge: impl FnOnce(&mut Judge),
+    ) -> Shown {
+        self.state.begin_entry(self.state.now());
+        self.state.begin_command();
+        self.judge.begin_command(self.state.counters().ordinal);
+        let mut events = Vec::new();
+        act(&mut self.state, &mut events);
+        self.end_entry();
+        judge(&mut self.judge);
+        self.agreed(&events)
+    }
+
+    fn end_entry(&mut self) {
+        self.state.commit();
+        let mut changes = Vec::new();
+        self.state.take_changes(GROUP, &mut self.digest, &mut changes);
+        for change in changes {
+            match change.value {
+                Some(value) => self.disk.insert(change.key, value),
+                None => self.disk.remove(&change.key),
+            };
+        }
+    }
+
+    fn agreed(&mut self, events: &[Event]) -> Shown {
+        if let Err(difference) = self.judge.agree(&self.state) {
+            panic!("{difference}");
+        }
+        let violations = invariants::check(&self.state);
+        assert!(violations.is_empty(), "{}", violations[0]);
+        let mut shown: Shown = events.iter().filter_map(|event| self.line(event)).collect();
+        let changed: BTreeSet<AgentId> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::AgentChanged(agent) => Some(*agent),
+                _ => None,
+            })
+            .collect();
+        let quiet = |agent: &AgentId| {
+            let row = self.state.agents().get(agent);
+            // Said by the offer or the conversation already.
+            row.is_none_or(|row| matches!(row.work, WorkState::Offered(_) | WorkState::Busy(_)))
+        };
+        shown.extend(changed.iter().filter(|a| !quiet(a)).map(|agent| self.agent_line(*agent)));
+        for event in events {
+            if let Event::OfferMade { offer, contact, .. } = event {
+                self.offers.entry(*contact).or_default().push(*offer);
+            }
+        }
+        shown
+    }
+
+    /// R7: a state loaded from its rows goes on as the one before.
+    fn restart(&mut self) {
+        let (mut loaded, mut digest) = (State::default(), Digest::default());
+        for (key, value) in &self.disk {
+            let tag = table_byte(key).unwrap();
+            loaded.load_row(tag, key, value, &mut digest).unwrap().unwrap();
+        }
+        loaded.finish_load();
+        assert_eq!(digest, self.digest);
+        self.state = loaded;
+    }
+
+    // --- names -----------------------------------------------------------------------------------------
+
+    fn line(&self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::ContactEnqueued(contact) => format!("{} is in the queue", self.caller(*contact)),
+            Event::ContactMoved { contact, from, to } => {
+                format!(
+                    "{} moves from {} to {}",
+                    self.caller(*contact),
+                    self.site_name(*from),
+                    self.site_name(*to)
+                )
+            }
+            Event::OfferMade { contact, agent, .. } => {
+                format!("{} is offered to {}", self.caller(*contact), self.agent_name(*agent))
+            }
+            Event::OfferEnded { contact, agent, how, .. } => {
+                let how = match how {
+                    OfferEnd::Accepted => return None,
+                    OfferEnd::Declined(cause) => format!("declined ({cause:?})"),
+                    OfferEnd::Expired => "expired".to_owned(),
+                    OfferEnd::ContactGone => "withdrawn".to_owned(),
+                    OfferEnd::OwnerLost => "withdrawn (its node was lost)".to_owned(),
+                };
+                format!("{}'s offer to {} is {how}", self.caller(*contact), self.agent_name(*agent))
+            }
+            Event::ContactConnected { contact, agent, .. } => {
+                format!("{} talks with {}", self.caller(*contact), self.agent_name(*agent))
+            }
+            Event::ContactRequeued { contact, agent } => {
+                format!(
+                    "{} is back in the line, {} is gone",
+                    self.caller(*contact),
+                    self.agent_name(*agent)
+                )
+            }
+            Event::ContactUnconfirmed(contact) => {
+                format!("{} is being confirmed", self.caller(*contact))
+            }
+            Event::ContactConfirmed(contact) => format!("{} is confirmed", self.caller(*contact)),
+            Event::ContactEnded { contact, reason } => {
+                format!("{} is over: {reason:?}", self.caller(contact.id))
+            }
+            Event::AgentChanged(_) => return None,
+        })
+    }
+
+    fn agent_line(&self, agent: AgentId) -> String {
+        let row = self.state.agents().get(&agent).unwrap();
+        let reason = |why: &NotReadyReason| match why {
+            NotReadyReason::Code(code) => code.to_string(),
+            other => format!("{other:?}"),
+        };
+        let work = match &row.work {
+            _ if row.login == LoginState::LoggedOut => "logged out".to_owned(),
+            WorkState::NotReady(why) => format!("not ready ({})", reason(why)),
+            WorkState::Ready => "ready".to_owned(),
+            WorkState::Offered(_) => "being rung".to_owned(),
+            WorkState::Busy(contact) => format!("talking with {}", self.caller(*contact)),
+            WorkState::WrapUp(until) => format!("in wrap-up until {until}"),
+            WorkState::Paused { why, until } => format!("paused ({}) until {until}", reason(why)),
+        };
+        let phone = match row.device {
+            DeviceState::Registered => "",
+            DeviceState::Unregistered => ", without a phone",
+            DeviceState::Recovering => ", phone to be found again",
+        };
+        format!("{} is {work}{phone}", row.name)
+    }
+
+    fn caller(&self, contact: ContactId) -> String {
+        let known = self.contacts.iter().find(|(_, id)| **id == contact);
+        known.map_or_else(|| contact.to_string(), |(name, _)| name.clone())
+    }
+
+    fn agent_name(&self, agent: AgentId) -> String {
+        self.state.agents().get(&agent).map_or_else(String::new, |row| row.name.to_string())
+    }
+
+    fn site_name(&self, site: SiteId) -> String {
+        self.state.sites().get(&site).map_or_else(String::new, |row| row.name.to_string())
+    }
+
+    fn agent_id(&self, name: &Name) -> Result<AgentId, String> {
+        let agent = self.state.agent_named(TENANT, name);
+        agent.map(|agent| agent.id).ok_or_else(|| format!("there is no agent {name}"))
+    }
+}
+
+fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
+    let default = QueueSpec { wrap_up: Millis(0), ..QueueSpec::named(name) };
+    let time = |text: &str| millis(text).map(Millis);
+    let queue = QueueSpec {
+        requirement: line
+            .setting("requires", parsed)?
+            .unwrap_or_else(|| default.requirement.clone()),
+        weight: line.setting("weight", parsed)?.unwrap_or(0),
+        site_choice: match line.setting("sites", |t| Ok(t.to_owned()))?.as_deref() {
+            None | Some("any") => SiteChoice::Any,
+            Some("nearest") => SiteChoice::Nearest,
+            Some("weighted") => SiteChoice::Weighted,
+            Some(other) => return Err(format!("{other:?} is no choice of sites")),
+        },
+        widen_after: line.setting("widen", time)?.unwrap_or(default.widen_after),
+        ring: line.setting("ring", time)?.unwrap_or(default.ring),
+        wrap_up: line.setting("wrap-up", time)?.unwrap_or(default.wrap_up),
+        length_max: line.setting("length", parsed)?.unwrap_or(default.length_max),
+        wait_max: line.setting("wait-max", time)?.unwrap_or(default.wait_max),
+        ..default
+    };
+    let strategy = line.setting("strategy", |text| {
+        Strategy::named(text).ok_or_else(|| format!("{text:?} is no strategy"))
+    })?;
+    let rules = QueueRules { strategy: strategy.unwrap_or_default() };
+    Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules })
+}
+
+/// `spanish:7,billing:2`.
+fn levels(text: &str) -> Result<BTreeMap<Name, u8>, String> {
+    let level = |text: &str| {
+        let (skill, level) = text.split_once(':').ok_or("write a skill as spanish:7")?;
+        Ok((parsed(skill)?, parsed(level)?))
+    };
+    text.split(',').map(level).collect()
+}
+
+/// `sales:2:1,support:1:3`.
+fn tiers(text: &str) -> Result<BTreeMap<Name, Tier>, String> {
+    let tier = |text: &str| {
+        let mut parts = text.split(':');
+        let mut next = |what: &str| parts.next().ok_or(format!("{what} of a tier is missing"));
+        let queue = parsed(next("the queue")?)?;
+        Ok((
+            queue,
+            Tier { level: parsed(next("the level")?)?, position: parsed(next("the position")?)? },
+        ))
+    };
+    text.split(',').map(tier).collect()
+}
