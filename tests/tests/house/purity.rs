@@ -83,6 +83,7 @@ const EXCEPTIONS: &[&str] = &[
     "crates/callcontrol/src/leg/stream.rs",
     "crates/callcontrol/src/registrar/watch.rs",
     "crates/proto/build.rs",
+    "crates/routing/benches/assign.rs",
     "crates/sim/src/world/mod.rs",
     "crates/sip/examples/throughput.rs",
     "crates/sip/src/lib.rs",
