@@ -67,7 +67,7 @@ impl Center {
     fn act(&mut self, line: &mut Line) -> Result<Shown, String> {
         match line.verb.as_str() {
             "site" | "open" | "drain" | "close" | "weight" => self.site(line),
-            "queue" | "number" | "agent" | "remove-queue" => self.configure(line),
+            "queue" | "number" | "agent" | "remove-queue" | "remove-agent" => self.configure(line),
             "login" | "logout" | "ready" | "not-ready" | "phone" => self.agent(line),
             "call" => self.call(line),
             "answer" | "decline" | "hang-up" | "end" | "lose" | "confirm" | "lose-node"
@@ -103,6 +103,7 @@ impl Center {
         let command = match line.verb.as_str() {
             "queue" => queue(name, line)?,
             "remove-queue" => Command::RemoveQueue { tenant: TENANT, queue: name },
+            "remove-agent" => Command::RemoveAgent { tenant: TENANT, agent: name },
             "number" => {
                 let number = NumberSpec {
                     number: name,
