@@ -185,6 +185,9 @@ impl Core {
             self.pending.remove(&pending.server_tx);
             pending.asking.map(|ticket| self.tickets.remove(&ticket));
         }
+        if let Some(relay) = leg.media.unanswered.take() {
+            self.remove_session(relay, leg.id, leg.epoch);
+        }
         let telling = leg.telling.as_ref().map(|telling| telling.ticket);
         for ticket in telling.into_iter().chain(leg.media.asking) {
             self.tickets.remove(&ticket);

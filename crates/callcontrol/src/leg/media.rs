@@ -53,6 +53,7 @@ impl MediaSide {
             told: None,
             asking: None,
             failures: 0,
+            unanswered: None,
         }
     }
 
@@ -202,9 +203,8 @@ impl Core {
     /// Asks the caller's relay for the agent's side, if only our own has been asked so far. False when
     /// there is no other.
     ///
-    /// Ours is not told to remove anything: it refused, or answered nothing; a session that it may have
-    /// made all the same ends by itself, while a removal that comes late could end one that this leg has
-    /// moved back to.
+    /// What ours may have made without an answer is removed with the leg and not before: a removal that
+    /// comes late could end a session that this leg has moved back to.
     fn ask_callers_relay(&mut self, now: Now, leg: &mut Leg) -> bool {
         let Some(Goal::Ring(ring)) = leg.view.as_ref().map(|view| &view.goal) else { return false };
         let own = &self.settings.relay.id;
@@ -214,7 +214,9 @@ impl Core {
         if leg.media.relay.id != *own {
             return false;
         }
-        self.change_relay(now, leg, to);
+        let silent = leg.media.failures > 0;
+        let from = self.change_relay(now, leg, to);
+        leg.media.unanswered = silent.then_some(from);
         self.sync_media(leg);
         true
     }
@@ -222,6 +224,7 @@ impl Core {
     /// Moves the media of a leg to our own relay.
     fn move_media(&mut self, now: Now, leg: &mut Leg) {
         let from = self.change_relay(now, leg, self.settings.relay.clone());
+        leg.media.unanswered = None;
         // It may be out of reach for us alone, and still send: for a receiver who hears both, one stream
         // from two relays would go back and forth. Ours begins another one.
         self.remove_session(from, leg.id, leg.epoch);

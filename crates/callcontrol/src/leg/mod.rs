@@ -261,6 +261,9 @@ pub(crate) struct MediaSide {
     pub(crate) told: Option<SessionSpec>,
     pub(crate) asking: Option<Ticket>,
     pub(crate) failures: u32,
+    /// A relay that was asked for a session, answered nothing, and was left for another one: it may have
+    /// made the session all the same, and keeps it for as long as this node listens there.
+    pub(crate) unanswered: Option<RelayRecord>,
 }
 
 /// One leg.
