@@ -162,12 +162,19 @@ fn libclang() -> bool {
     if env::var_os("LIBCLANG_PATH").is_some() {
         return true;
     }
-    let here =
-        |folder: &Path| any_in(folder, |name| name.starts_with("libclang") && name.contains(".so"));
+    let here = |folder: &Path| any_in(folder, is_libclang);
     let fixed =
         ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/local/lib"];
     fixed.iter().any(|folder| here(Path::new(folder)))
         || llvm_folders().iter().any(|folder| here(&folder.join("lib")))
+}
+
+/// The C interface, of any version. `libclang-cpp.so.14` is another library (clang-sys, which looks for
+/// it, leaves that one out too) and comes alone with Mesa's drivers, for example.
+fn is_libclang(name: &str) -> bool {
+    (name.starts_with("libclang.so") || name.starts_with("libclang-"))
+        && name.contains(".so")
+        && !name.contains("-cpp.")
 }
 
 fn clang_headers() -> bool {
@@ -247,4 +254,21 @@ fn locked_version(package: &str) -> Result<String, Failure> {
     version
         .map(str::to_owned)
         .ok_or_else(|| Failure::new(format!("{package} is not in Cargo.lock")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_libclang;
+
+    // Goal: only what bindgen can load counts as libclang; a machine with the C++ library alone still
+    // gets the package.
+    #[test]
+    fn which_library_is_libclang() {
+        for name in ["libclang.so", "libclang-14.so.1", "libclang.so.13", "libclang-14.so"] {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in ["libclang-cpp.so.14", "libclang-cpp.so", "libclang.a", "libLLVM-14.so"] {
+            assert!(!is_libclang(name), "{name}");
+        }
+    }
 }
