@@ -131,7 +131,7 @@ impl Machine {
 
     pub(crate) fn remove_idempotency(&mut self, key: &String) {
         if let Some(row) = self.idempotency.remove(key) {
-            self.index.expiries.remove(&Index::idempotency_expiry(&row));
+            self.index.expiries.remove(&Index::idempotency_expiry(row));
         }
     }
 }

@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf, sync::Arc};
 
 use common::{GROUP, Sim, TENANT, admission, answered, dialog, media, name, registration};
 use tandem_cluster::{
@@ -431,7 +431,7 @@ fn of_version_1(row: &Agent) -> Agent {
         tally: Tally::default(),
         turn: Ordinal::default(),
         asked: BTreeMap::new(),
-        tiers: BTreeMap::new(),
+        tiers: Arc::default(),
         ..row.clone()
     }
 }

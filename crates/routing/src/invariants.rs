@@ -202,7 +202,7 @@ mod tests {
         let mut bad = good;
         bad.agents.update(&agent, |row| row.idle_since = row.idle_since + crate::time::Millis(1));
         assert_eq!(ids(&bad), Vec::<&str>::new(), "the agent is not in a ready set");
-        bad.agents.update(&AgentId(2), |row| row.skills.clear());
+        bad.agents.update(&AgentId(2), |row| row.skills = Default::default());
         assert_eq!(ids(&bad), ["index"]);
     }
 }

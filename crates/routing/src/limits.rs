@@ -26,9 +26,11 @@ pub const SKILLS_PER_AGENT_MAX: usize = 100;
 pub const QUEUES_PER_AGENT_MAX: usize = 100;
 /// Requirement classes alive: distinct pairs of queue and requirement.
 pub const CLASSES_MAX: usize = 20_000;
-/// Requirement classes that one agent serves: bounds the work when the agent becomes ready. Whatever
-/// would give an agent more is refused: a caller, an agent's or a queue's configuration.
-pub const CLASSES_PER_AGENT_MAX: usize = 400;
+/// Requirement classes alive in one queue: an agent who becomes ready looks at the first contact of each.
+/// Whatever would give a queue more is refused: a caller, or the queue's configuration.
+pub const CLASSES_PER_QUEUE_MAX: usize = 1_000;
+/// Classes without contacts that a node keeps prepared. Decides nothing.
+pub const IDLE_CLASSES_KEPT: usize = 1_024;
 
 /// Terms of one requirement.
 pub const REQUIREMENT_TERMS_MAX: usize = 32;
@@ -85,8 +87,7 @@ pub const RESERVATIONS_MAX: usize = 100_000;
 pub const RESERVATION_MS: u64 = 600_000;
 
 const _: () = {
-    assert!(CLASSES_PER_AGENT_MAX >= QUEUES_PER_AGENT_MAX);
-    assert!(CLASSES_MAX >= QUEUES_MAX, "each queue keeps one class alive");
+    assert!(CLASSES_MAX >= CLASSES_PER_QUEUE_MAX);
     assert!(APPLY_WORK_MAX >= SITES_MAX);
     assert!(CLUSTER_TIME_JUMP_MS_MAX >= RESERVATION_MS);
     assert!(

@@ -18,6 +18,8 @@
 //!
 //! [`CONFIRM_HOLD_MS`]: crate::limits::CONFIRM_HOLD_MS
 
+use std::collections::BTreeSet;
+
 use crate::{
     command::{Event, OfferEnd},
     entity::{
@@ -25,7 +27,10 @@ use crate::{
         WaitKey, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, OfferNumber, SiteId},
-    index::{Class, Line, ReadyKey},
+    index::{
+        board::ReadyKey,
+        hall::{Class, Head, Standing},
+    },
     limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
     state::State,
     time::{ClusterTime, Millis},
@@ -62,11 +67,22 @@ impl State {
 
     /// Brings together what can be brought together, in the order of the waiting; at most `budget`
     /// offers. Returns how many were made.
+    ///
+    /// An offer only takes an agent away, so that a line whose first finds nobody has nobody for those
+    /// behind it either, until something else changes: every line is looked at once, and once more for
+    /// each offer out of it.
     pub(crate) fn rematch(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
+        let mut heads: BTreeSet<Head> = self.index.all_heads().copied().collect();
         let mut made = 0;
         while made < budget {
-            let Some((contact, agent)) = self.first_match() else { break };
-            self.make_offer(contact, agent, events);
+            let Some(head) = heads.pop_first() else { break };
+            let (id, Head { key, class, restricted }) = (head.key.contact(), head);
+            let agent = self.contacts.get(&id).and_then(|contact| self.best_agent(contact));
+            let Some(agent) = agent else { continue };
+            let line = self.index.class(class).map(|class| class.line(Standing::Waiting));
+            let next = line.and_then(|line| line.next(restricted, key));
+            heads.extend(next.map(|key| Head { key, ..head }));
+            self.make_offer(id, agent, events);
             made += 1;
         }
         made
@@ -75,7 +91,10 @@ impl State {
     /// Ends what agents were held for: those who are free are matched anew. Takes the contact as it
     /// was while it held them.
     pub(crate) fn let_go(&mut self, held_for: &Contact) {
-        let anybody = |class: &Class| !class.ready.is_empty();
+        let anybody = |class: &Class| {
+            let mut sites = self.index.sites_with_agents();
+            sites.any(|site| self.index.first_ready(class, site, None, None).is_some())
+        };
         if held_for.holds_agents() && self.index.class_of(held_for).is_some_and(anybody) {
             self.add_work(WorkItem::Rematch);
         }
@@ -106,48 +125,52 @@ impl State {
         let class = self.index.class_of(contact)?;
         let queue = self.queues.get(&contact.queue)?;
         let key = contact.wait_key();
-        let first_ready = |site| self.first_ready(class, site, key, &wanted);
+        let first_ready = |site, before| self.first_ready(class, site, key, before, &wanted);
         let preferred = match queue.site_choice {
             SiteChoice::Any => None,
             SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
         };
         if let Some(site) = preferred
             && self.site_takes_contacts(site)
-            && let Some((.., agent)) = first_ready(site)
+            && let Some((.., agent)) = first_ready(site, None)
         {
-            return Some(*agent);
+            return Some(agent);
         }
-        class
-            .ready
-            .keys()
-            .filter(|site| self.may_be_served_at(class, contact, **site))
-            .filter_map(|site| first_ready(*site))
-            .min()
-            .map(|(.., agent): &ReadyKey| *agent)
+        let mut best = None;
+        for site in self.index.sites_with_agents() {
+            if self.may_be_served_at(class, contact, site) {
+                best = first_ready(site, best).or(best);
+            }
+        }
+        best.map(|(.., agent)| agent)
     }
 
     /// The agent of a class at a site who is asked first, of those who are not held against the contact
-    /// with this key.
-    fn first_ready<'a>(
+    /// with this key, if they come before `before`.
+    fn first_ready(
         &self,
-        class: &'a Class,
+        class: &Class,
         site: SiteId,
         key: WaitKey,
+        before: Option<ReadyKey>,
         wanted: impl Fn(AgentId) -> bool,
-    ) -> Option<&'a ReadyKey> {
-        let ready = class.ready.get(&site)?;
+    ) -> Option<ReadyKey> {
+        let mut after = None;
+        let mut ready = std::iter::from_fn(|| {
+            after = Some(self.index.first_ready(class, site, after, before)?);
+            after
+        });
         if planted!(self, ShortestIdleIsAsked) {
-            return ready.iter().rev().find(|(.., agent)| wanted(*agent));
+            return ready.filter(|(.., agent)| wanted(*agent)).last();
         }
         if !self.index.is_confirming() {
-            return ready.iter().find(|(.., agent)| wanted(*agent));
+            return ready.find(|(.., agent)| wanted(*agent));
         }
         // Whoever holds one of them by this class holds all of them: the common case.
-        if self.first_of(class, &class.confirming, site).is_some_and(|ahead| ahead < key) {
+        if self.first_of(class, Standing::Confirming, site).is_some_and(|ahead| ahead < key) {
             return None;
         }
         ready
-            .iter()
             .take(HELD_AGENTS_SKIPPED_MAX)
             .find(|(.., agent)| wanted(*agent) && !self.is_held(*agent, site, key))
     }
@@ -155,10 +178,12 @@ impl State {
     /// True while a contact that this agent of this site may serve is being confirmed ahead of the one
     /// with this key.
     fn is_held(&self, agent: AgentId, site: SiteId, key: WaitKey) -> bool {
-        self.index
-            .confirming_classes_of(agent)
-            .filter_map(|class| self.first_of(class, &class.confirming, site))
-            .any(|ahead| ahead < key)
+        let Some(row) = self.agents.get(&agent).filter(|_| self.index.is_confirming()) else {
+            return false;
+        };
+        let first = self.first_head(row, Standing::Confirming, Some(key));
+        debug_assert_eq!(row.site, site);
+        first.is_some()
     }
 
     /// The contact that goes first among those an agent may serve (R5); none while the agent is held
@@ -178,44 +203,54 @@ impl State {
                 return Some(row.id);
             }
         }
-        self.index
-            .classes_of_agent(agent.id)
-            .filter_map(|class| self.first_of(class, &class.waiting, agent.site))
-            .min()
+        self.first_head(agent, Standing::Waiting, None)
             .filter(|key| !self.is_held(agent.id, agent.site, *key))
             .map(|key| key.contact())
     }
 
+    /// The first in the lines of all queues that an agent serves who may be served by them, and comes
+    /// before `before`.
+    fn first_head(
+        &self,
+        agent: &Agent,
+        standing: Standing,
+        before: Option<WaitKey>,
+    ) -> Option<WaitKey> {
+        let mut best = before;
+        for queue in agent.queues.iter() {
+            for head in self.index.heads(*queue, standing) {
+                if best.is_some_and(|best| best <= head.key) {
+                    break;
+                }
+                let Some(class) = self.index.class(head.class) else { continue };
+                let may_be_served_here =
+                    head.restricted.is_none_or(|site| self.may_serve(class, agent.site, site));
+                if may_be_served_here && self.index.meets(agent.id, class) {
+                    best = Some(head.key);
+                    break;
+                }
+            }
+        }
+        best.filter(|best| Some(*best) != before)
+    }
+
     /// The first contact in a line of a class that agents of this site may serve.
-    fn first_of(&self, class: &Class, line: &Line, site: SiteId) -> Option<WaitKey> {
-        let takes = |site| self.site_takes_contacts(site);
-        line.first(|restricted| class.may_serve(site, restricted, takes))
+    fn first_of(&self, class: &Class, standing: Standing, site: SiteId) -> Option<WaitKey> {
+        class.line(standing).first(|restricted| self.may_serve(class, site, restricted))
+    }
+
+    /// True when agents at `site` may be offered contacts that are restricted to `restricted` for now: their
+    /// own site's, and those of a site that nobody serves or that takes no contacts (a contact never waits
+    /// for agents who are not there).
+    fn may_serve(&self, class: &Class, site: SiteId, restricted: SiteId) -> bool {
+        site == restricted
+            || !self.site_takes_contacts(restricted)
+            || !self.index.is_staffed(class, restricted)
     }
 
     fn may_be_served_at(&self, class: &Class, contact: &Contact, site: SiteId) -> bool {
         self.site_takes_contacts(site)
-            && (contact.widen_at.is_none()
-                || class.may_serve(site, contact.serving, |site| self.site_takes_contacts(site)))
-    }
-
-    /// The waiting contact that goes first among those for which an agent is available, with its
-    /// best agent.
-    fn first_match(&self) -> Option<(ContactId, AgentId)> {
-        self.index
-            .classes()
-            .flat_map(|class| {
-                let open = class.ready.keys().filter(|site| self.site_takes_contacts(**site));
-                // Where nobody is free for the first, nobody is for those behind it.
-                open.filter_map(|site| {
-                    let key = self.first_of(class, &class.waiting, *site)?;
-                    self.first_ready(class, *site, key, |_| true).map(|_| key)
-                })
-            })
-            .min()
-            .and_then(|key| {
-                let contact = self.contacts.get(&key.contact())?;
-                self.best_agent(contact).map(|agent| (contact.id, agent))
-            })
+            && (contact.widen_at.is_none() || self.may_serve(class, site, contact.serving))
     }
 
     fn make_offer(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {

@@ -132,7 +132,7 @@ impl Judge {
                         id,
                         tenant: number.tenant,
                         queue: number.queue,
-                        requirement: BoundRequirement::anybody(),
+                        requirement: BoundRequirement::anybody().into(),
                         own_requirement: number.requirement.clone(),
                         priority: number.priority,
                         effective_arrival_ms: 0,
@@ -344,9 +344,7 @@ impl Judge {
                 tier.map_or((1, 1), |tier| (i64::from(tier.level), u64::from(tier.position)))
             }
             // Chance has no second way to be drawn: what the judge adds is who may be drawn at all.
-            Strategy::Random => {
-                (0, Strategy::Random.rank(agent, contact.queue, &contact.requirement))
-            }
+            Strategy::Random => (0, agent.chance()),
         }
     }
 
@@ -673,8 +671,8 @@ fn follow_row(contact: &mut Contact, queue: &Queue) {
         Millis(0) => None,
         Millis(max) => Some(ClusterTime(contact.arrival.0 + max)),
     };
-    let both = vec![queue.requirement.clone(), contact.own_requirement.clone()];
-    contact.requirement = BoundRequirement::All(both).canonical();
+    let both = vec![(*queue.requirement).clone(), (*contact.own_requirement).clone()];
+    contact.requirement = BoundRequirement::All(both).canonical().into();
 }
 
 #[cfg(test)]

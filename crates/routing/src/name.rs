@@ -1,6 +1,6 @@
 //! Names that people give to things, and personal data that must not be shown.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::limits::{NAME_LEN_MAX, NUMBER_LEN_MAX};
 /// Compared byte by byte. The character set makes a name safe in a shell, a SIP user part, a URL
 /// and a metric label without escaping.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// A text that cannot be a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let fits = (1..=NAME_LEN_MAX).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
-        if fits { Ok(Self(text.to_owned())) } else { Err(NameError { text: text.to_owned() }) }
+        if fits { Ok(Self(text.into())) } else { Err(NameError { text: text.to_owned() }) }
     }
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Name {
 /// tell two calls apart and too little to call back; nothing of a number of six digits or less, or of
 /// what is no number (a name, a SIP user).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct CallerNumber(String);
+pub struct CallerNumber(Arc<str>);
 
 impl CallerNumber {
     /// Takes a number as the edge normalised it; longer than 64 bytes is cut.
@@ -75,7 +75,7 @@ impl CallerNumber {
         while !number.is_char_boundary(end) {
             end -= 1;
         }
-        Self(number[..end].to_owned())
+        Self(number[..end].into())
     }
 
     /// The number in clear: for the phone that rings and for comparing, never for logs.

@@ -5,7 +5,7 @@
 //! one canonical form, so that equal requirements form one class. Evaluation against an agent is
 //! here; which agent is chosen among those that meet it is in `matching`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,52 @@ pub type NamedRequirement = Requirement<Name, Name>;
 /// As the state keeps it.
 pub type BoundRequirement = Requirement<SkillId, SiteId>;
 
+/// A requirement that many rows hold in common: copied by counting, and compared at a glance where two rows
+/// hold the same one. Stored as the requirement itself.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SharedRequirement(Arc<BoundRequirement>);
+
+impl std::ops::Deref for SharedRequirement {
+    type Target = BoundRequirement;
+
+    fn deref(&self) -> &BoundRequirement {
+        &self.0
+    }
+}
+
+impl From<BoundRequirement> for SharedRequirement {
+    fn from(requirement: BoundRequirement) -> Self {
+        Self(Arc::new(requirement))
+    }
+}
+
+impl PartialEq for SharedRequirement {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for SharedRequirement {}
+
+impl PartialOrd for SharedRequirement {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SharedRequirement {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl fmt::Debug for SharedRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A requirement that cannot be read or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequirementError {
@@ -74,6 +120,12 @@ impl<S, P> Requirement<S, P> {
     #[must_use]
     pub fn anybody() -> Self {
         Self::All(Vec::new())
+    }
+
+    /// True when everybody meets it.
+    #[must_use]
+    pub fn is_anybody(&self) -> bool {
+        matches!(self, Self::All(terms) if terms.is_empty())
     }
 
     /// Replaces names by ids or the other way round.

@@ -3,6 +3,8 @@
 //! Every change of an indexed row goes through the methods here, which keep the indexes true. The
 //! rules (who is offered what, what a command does) are in `apply` and `matching`.
 
+use std::sync::Arc;
+
 use crate::{
     digest::Digest,
     entity::{
@@ -169,7 +171,7 @@ impl State {
     /// Contacts with a place in the line of this queue.
     #[must_use]
     pub fn queue_len(&self, queue: QueueId) -> u32 {
-        self.index.queue_len.get(&queue).copied().unwrap_or(0)
+        self.index.queue_len(queue)
     }
 
     /// When the next deadline is due, if there is one.
@@ -200,16 +202,17 @@ impl State {
 impl State {
     /// Changes an agent's states or configuration. The closure must not change id or tenant.
     pub(crate) fn update_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
-        let Some(before) = self.agents.get(&id).cloned() else { return };
-        self.agents.update(&id, change);
-        let Some(after) = self.agents.get(&id) else { return };
-        let same_classes = before.skills == after.skills
-            && before.queues == after.queues
-            && before.site == after.site;
-        if same_classes {
-            self.index.change_agent(&before, after);
+        let Some((before, after)) = self.agents.change(&id, change) else { return };
+        let same = |a: &Agent, b: &Agent| {
+            let skills = Arc::ptr_eq(&a.skills, &b.skills) || a.skills == b.skills;
+            let queues = Arc::ptr_eq(&a.queues, &b.queues) || a.queues == b.queues;
+            let tiers = Arc::ptr_eq(&a.tiers, &b.tiers) || a.tiers == b.tiers;
+            skills && queues && tiers && a.site == b.site
+        };
+        if same(before, after) {
+            self.index.change_agent(before, after);
         } else {
-            self.index.remove_agent(&before);
+            self.index.remove_agent(before);
             self.index.add_agent(after);
         }
     }
@@ -221,43 +224,30 @@ impl State {
 
     pub(crate) fn remove_agent(&mut self, id: AgentId) {
         if let Some(agent) = self.agents.remove(&id) {
-            self.index.remove_agent(&agent);
+            self.index.remove_agent(agent);
         }
     }
 
     /// Changes a contact. The closure must not change id, tenant or queue.
     pub(crate) fn update_contact(&mut self, id: ContactId, change: impl FnOnce(&mut Contact)) {
-        let Some(before) = self.contacts.get(&id).cloned() else { return };
-        self.contacts.update(&id, change);
-        let Some(after) = self.contacts.get(&id) else { return };
-        self.index.remove_contact(&before);
-        if before.requirement != after.requirement {
-            let agents = &self.agents;
-            self.index.use_class(after.queue, &after.requirement, |id| agents.get(&id));
-            self.index.release_class(before.queue, &before.requirement);
+        if let Some((before, after)) = self.contacts.change(&id, change) {
+            self.index.change_contact(before, after);
         }
-        self.index.add_contact(after);
     }
 
     pub(crate) fn insert_contact(&mut self, contact: Contact) {
-        let agents = &self.agents;
-        self.index.use_class(contact.queue, &contact.requirement, |id| agents.get(&id));
         self.index.add_contact(&contact);
         self.contacts.insert(contact);
     }
 
     pub(crate) fn remove_contact(&mut self, id: ContactId) -> Option<Contact> {
         let contact = self.contacts.remove(&id)?;
-        self.index.remove_contact(&contact);
-        self.index.release_class(contact.queue, &contact.requirement);
-        Some(contact)
+        self.index.remove_contact(contact);
+        Some(contact.clone())
     }
 
     /// Adds or replaces a queue. Its contacts follow by the work list.
     pub(crate) fn put_queue(&mut self, queue: Queue) {
-        if let Some(before) = self.queues.get(&queue.id) {
-            self.index.remove_queue(before);
-        }
         let agents = &self.agents;
         self.index.add_queue(&queue, |id| agents.get(&id));
         self.queues.insert(queue);
@@ -265,7 +255,7 @@ impl State {
 
     pub(crate) fn remove_queue(&mut self, id: QueueId) {
         if let Some(queue) = self.queues.remove(&id) {
-            self.index.remove_queue(&queue);
+            self.index.remove_queue(queue);
         }
     }
 
@@ -285,7 +275,7 @@ impl State {
     }
 
     pub(crate) fn remove_offer(&mut self, number: OfferNumber) -> Option<Offer> {
-        let offer = self.offers.remove(&number)?;
+        let offer = self.offers.remove(&number)?.clone();
         self.index.deadlines.remove(&Index::offer_deadline(&offer));
         Some(offer)
     }
@@ -300,7 +290,7 @@ impl State {
         &mut self,
         key: &(QueueId, crate::name::CallerNumber),
     ) -> Option<Reservation> {
-        let row = self.reservations.remove(key)?;
+        let row = self.reservations.remove(key)?.clone();
         self.index.deadlines.remove(&Index::reservation_deadline(&row));
         Some(row)
     }
@@ -457,10 +447,7 @@ impl State {
         let agent = |id| self.agents.get(&id);
         self.queues.iter().for_each(|queue| index.add_queue(queue, agent));
         self.agents.iter().for_each(|agent| index.add_agent(agent));
-        for contact in self.contacts.iter() {
-            index.use_class(contact.queue, &contact.requirement, agent);
-            index.add_contact(contact);
-        }
+        self.contacts.iter().for_each(|contact| index.add_contact(contact));
         index.deadlines.extend(self.offers.iter().map(Index::offer_deadline));
         index.deadlines.extend(self.reservations.iter().map(Index::reservation_deadline));
         self.index = index;

@@ -5,15 +5,11 @@
 //! lower id. What a site's preference does comes before it (`matching`). Ringing all at once is no such
 //! number and is not here.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    entity::Agent,
-    ids::{QueueId, SkillId},
-    requirement::BoundRequirement,
-};
+use crate::{ids::SkillId, requirement::BoundRequirement};
 
 /// Who is asked first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -65,38 +61,11 @@ impl Strategy {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(strategy, _)| *strategy)
     }
-
-    /// Where an agent stands among the ready for contacts of this queue and requirement: lower is asked
-    /// first.
-    #[must_use]
-    pub fn rank(self, agent: &Agent, queue: QueueId, requirement: &BoundRequirement) -> u64 {
-        match self {
-            Self::LongestIdle => 0,
-            Self::RoundRobin => agent.asked.get(&queue).map_or(0, |ordinal| ordinal.0),
-            Self::MostSkilled => u64::MAX - fit(requirement, &agent.skills),
-            Self::LeastSkilled => fit(requirement, &agent.skills),
-            Self::FewestContacts => u64::from(agent.tally.contacts),
-            Self::LeastTalkTime => agent.tally.talk.0,
-            Self::LowestOccupancy => agent.tally.occupancy_ppm(),
-            Self::Linear => {
-                let tier = agent.tiers.get(&queue).copied().unwrap_or_default();
-                (u64::from(tier.level) << 16) | u64::from(tier.position)
-            }
-            Self::Random => mix(agent.turn.0 ^ u64::from(agent.id.0).rotate_left(32)),
-        }
-    }
 }
 
-/// How well an agent fits: their levels of the skills that the requirement asks for, added up. Skills
-/// that it excludes count for nothing, and each one counts once.
-#[must_use]
-pub fn fit(requirement: &BoundRequirement, skills: &BTreeMap<SkillId, u8>) -> u64 {
-    let mut asked = std::collections::BTreeSet::new();
-    collect(requirement, &mut asked);
-    asked.iter().filter_map(|skill| skills.get(skill)).map(|level| u64::from(*level)).sum()
-}
-
-fn collect(requirement: &BoundRequirement, asked: &mut std::collections::BTreeSet<SkillId>) {
+/// The skills that a requirement asks for: fit is an agent's levels of them, added up. Skills that it
+/// excludes count for nothing, and each one counts once.
+pub(crate) fn collect(requirement: &BoundRequirement, asked: &mut BTreeSet<SkillId>) {
     match requirement {
         BoundRequirement::Skill { skill, .. } => {
             asked.insert(*skill);
@@ -106,14 +75,6 @@ fn collect(requirement: &BoundRequirement, asked: &mut std::collections::BTreeSe
         }
         BoundRequirement::Site(_) | BoundRequirement::Not(_) => {}
     }
-}
-
-/// A bijection that scatters neighbours (the finaliser of SplitMix64: Steele, Lea, Flood, OOPSLA 2014).
-fn mix(value: u64) -> u64 {
-    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
@@ -130,30 +91,5 @@ mod tests {
         let names: std::collections::BTreeSet<_> = Strategy::ALL.iter().map(|(_, n)| n).collect();
         assert_eq!(names.len(), Strategy::ALL.len());
         assert_eq!(Strategy::named("fastest"), None);
-    }
-
-    // Goal: what counts as fit: skills that are asked for, each once, none that is excluded, none that
-    // nobody asked for.
-    #[test]
-    fn fitness() {
-        let skill = |n: u32, level_min| BoundRequirement::Skill { skill: SkillId(n), level_min };
-        let agent = BTreeMap::from([(SkillId(1), 7), (SkillId(2), 3), (SkillId(3), 9)]);
-        let rows = [
-            (BoundRequirement::anybody(), 0),
-            (skill(1, 5), 7),
-            (BoundRequirement::All(vec![skill(1, 5), skill(2, 1)]), 10),
-            (BoundRequirement::Any(vec![skill(1, 5), skill(4, 1)]), 7),
-            (BoundRequirement::All(vec![skill(1, 5), skill(1, 6)]), 7),
-            (
-                BoundRequirement::All(vec![
-                    skill(1, 1),
-                    BoundRequirement::Not(Box::new(skill(3, 10))),
-                ]),
-                7,
-            ),
-        ];
-        for (requirement, expected) in rows {
-            assert_eq!(fit(&requirement, &agent), expected, "{requirement:?}");
-        }
     }
 }

@@ -168,16 +168,31 @@ pub fn decode_row<R: Row>(value: &[u8]) -> Result<R, RowError> {
 /// [`Table::commit`] or [`Table::undo`], and each log entry with [`Table::take_changes`].
 #[derive(Debug, Clone)]
 pub struct Table<R: Row> {
-    rows: BTreeMap<R::Key, R>,
-    /// Before the running command: what the keys it touched held.
-    command: BTreeMap<R::Key, Option<R>>,
-    /// Before the running entry.
-    entry: BTreeMap<R::Key, Option<R>>,
+    rows: BTreeMap<R::Key, Kept<R>>,
+    /// What the running command changed, in order: what was there before.
+    command: Vec<(R::Key, Option<Kept<R>>)>,
+    /// What the running entry changed: how the row counted in the digest before. The first of a key
+    /// tells how the entry began.
+    entry: Vec<(R::Key, Option<Counted>)>,
+}
+
+/// How a row counts in the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    hash: u128,
+    tenant: TenantId,
+}
+
+/// A row, and its hash in the digest once an entry that wrote it has ended.
+#[derive(Debug, Clone)]
+struct Kept<R> {
+    row: R,
+    counted: Option<u128>,
 }
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), command: BTreeMap::new(), entry: BTreeMap::new() }
+        Self { rows: BTreeMap::new(), command: Vec::new(), entry: Vec::new() }
     }
 }
 
@@ -185,7 +200,7 @@ impl<R: Row> Table<R> {
     /// The row with this key.
     #[must_use]
     pub fn get(&self, key: &R::Key) -> Option<&R> {
-        self.rows.get(key)
+        self.rows.get(key).map(|kept| &kept.row)
     }
 
     /// True when there is such a row.
@@ -208,44 +223,56 @@ impl<R: Row> Table<R> {
 
     /// All rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &R> {
-        self.rows.values()
+        self.rows.values().map(|kept| &kept.row)
     }
 
     /// Rows whose key is `start` or later, in key order.
     pub fn iter_from(&self, start: &R::Key) -> impl DoubleEndedIterator<Item = &R> {
-        self.rows.range(start..).map(|(_, row)| row)
+        self.rows.range(start..).map(|(_, kept)| &kept.row)
     }
 
     /// Adds a row or replaces the one with its key.
     pub fn insert(&mut self, row: R) {
         let key = row.key();
-        let before = self.rows.insert(key.clone(), row);
-        self.command.entry(key).or_insert(before);
+        let before = self.rows.insert(key.clone(), Kept { row, counted: None });
+        if let (Some(before), Some(after)) = (&before, self.rows.get_mut(&key)) {
+            after.counted = before.counted;
+        }
+        self.command.push((key, before));
     }
 
     /// Changes a row in place; `None` when there is no such row.
     ///
     /// The closure must not change the row's key or tenant.
     pub fn update<T>(&mut self, key: &R::Key, change: impl FnOnce(&mut R) -> T) -> Option<T> {
-        let row = self.rows.get_mut(key)?;
-        if !self.command.contains_key(key) {
-            self.command.insert(key.clone(), Some(row.clone()));
-        }
-        Some(change(row))
+        let kept = self.rows.get_mut(key)?;
+        self.command.push((key.clone(), Some(kept.clone())));
+        Some(change(&mut kept.row))
     }
 
-    /// Removes a row and returns it.
-    pub fn remove(&mut self, key: &R::Key) -> Option<R> {
-        let row = self.rows.remove(key)?;
-        self.command.entry(key.clone()).or_insert_with(|| Some(row.clone()));
-        Some(row)
+    /// Changes a row in place and shows it as it was and as it is; `None` when there is no such row.
+    ///
+    /// The closure must not change the row's key or tenant.
+    pub fn change(&mut self, key: &R::Key, change: impl FnOnce(&mut R)) -> Option<(&R, &R)> {
+        let kept = self.rows.get_mut(key)?;
+        self.command.push((key.clone(), Some(kept.clone())));
+        change(&mut kept.row);
+        let (_, before) = self.command.last()?;
+        Some((&before.as_ref()?.row, &kept.row))
+    }
+
+    /// Removes a row and shows it.
+    pub fn remove(&mut self, key: &R::Key) -> Option<&R> {
+        let kept = self.rows.remove(key)?;
+        self.command.push((key.clone(), Some(kept)));
+        self.command.last().and_then(|(_, before)| before.as_ref()).map(|kept| &kept.row)
     }
 
     /// Puts everything back as it was before the running command.
     pub fn undo(&mut self) {
-        for (key, before) in std::mem::take(&mut self.command) {
+        for (key, before) in self.command.drain(..).rev() {
             match before {
-                Some(row) => self.rows.insert(key, row),
+                Some(kept) => self.rows.insert(key, kept),
                 None => self.rows.remove(&key),
             };
         }
@@ -253,14 +280,15 @@ impl<R: Row> Table<R> {
 
     /// Ends the running command: its changes are part of the entry.
     pub fn commit(&mut self) {
-        for (key, before) in std::mem::take(&mut self.command) {
-            self.entry.entry(key).or_insert(before);
-        }
+        let counted =
+            |kept: Kept<R>| kept.counted.map(|hash| Counted { hash, tenant: kept.row.tenant() });
+        let changed = self.command.drain(..);
+        self.entry.extend(changed.map(|(key, before)| (key, before.and_then(counted))));
     }
 
-    /// Keys that the running entry has touched so far, in committed commands.
+    /// Keys that the running entry has touched so far, in committed commands; some more than once.
     pub fn touched(&self) -> impl Iterator<Item = &R::Key> {
-        self.entry.keys()
+        self.entry.iter().map(|(key, _)| key)
     }
 
     /// Ends the running entry: appends what changed to `changes` in key order and brings `digest`
@@ -272,21 +300,33 @@ impl<R: Row> Table<R> {
         changes: &mut Vec<RowChange>,
     ) {
         debug_assert!(self.command.is_empty(), "a command was neither committed nor undone");
-        for (id, before) in std::mem::take(&mut self.entry) {
-            let after = self.rows.get(&id);
-            if before.as_ref() == after {
+        // Stable: the first of each key stays the first.
+        self.entry.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.entry.dedup_by(|(later, _), (first, _)| later == first);
+        for (id, before) in self.entry.drain(..) {
+            let key = |tenant| row_key(group, R::TABLE, tenant, &R::key_bytes(&id));
+            let after = self.rows.get_mut(&id).map(|kept| {
+                let (tenant, value) = (kept.row.tenant(), encode_row(&kept.row));
+                let key = key(tenant);
+                let hash = row_hash(&key, &value);
+                kept.counted = Some(hash);
+                (Counted { hash, tenant }, RowChange { key, value: Some(value) })
+            });
+            let counted = after.as_ref().map(|(counted, _)| *counted);
+            if before == counted {
                 continue;
             }
-            let Some(tenant) = after.or(before.as_ref()).map(Row::tenant) else { continue };
-            let key = row_key(group, R::TABLE, tenant, &R::key_bytes(&id));
-            if let Some(before) = &before {
-                digest.remove(row_hash(&key, &encode_row(before)));
+            if let Some(before) = before {
+                digest.remove(before.hash);
+                // A row of another tenant stands under another key on disk.
+                if counted.is_none_or(|counted| counted.tenant != before.tenant) {
+                    changes.push(RowChange { key: key(before.tenant), value: None });
+                }
             }
-            let value = after.map(encode_row);
-            if let Some(value) = &value {
-                digest.add(row_hash(&key, value));
+            if let Some((counted, change)) = after {
+                digest.add(counted.hash);
+                changes.push(change);
             }
-            changes.push(RowChange { key, value });
         }
     }
 
@@ -297,13 +337,12 @@ impl<R: Row> Table<R> {
     pub fn load(&mut self, key: &[u8], value: &[u8], digest: &mut Digest) -> Result<(), RowError> {
         let row: R = decode_row(value)?;
         // The digest is that of the rows as this program writes them, of whatever version they were read.
-        match value.first() {
-            Some(version) if *version != R::VERSION => {
-                digest.add(row_hash(key, &encode_row(&row)));
-            }
-            _ => digest.add(row_hash(key, value)),
-        }
-        self.rows.insert(row.key(), row);
+        let hash = match value.first() {
+            Some(version) if *version != R::VERSION => row_hash(key, &encode_row(&row)),
+            _ => row_hash(key, value),
+        };
+        digest.add(hash);
+        self.rows.insert(row.key(), Kept { row, counted: Some(hash) });
         Ok(())
     }
 
@@ -315,7 +354,7 @@ impl<R: Row> Table<R> {
 
     /// Every row as it is stored, in key order.
     pub fn stored_rows(&self, group: GroupId) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-        self.rows.iter().map(move |(id, row)| {
+        self.rows.iter().map(move |(id, Kept { row, .. })| {
             (row_key(group, R::TABLE, row.tenant(), &R::key_bytes(id)), encode_row(row))
         })
     }
@@ -333,6 +372,12 @@ mod tests {
         amount: u64,
     }
 
+    impl Table<Account> {
+        fn plain(&self) -> Vec<Account> {
+            self.iter().cloned().collect()
+        }
+    }
+
     impl Row for Account {
         type Key = u32;
         const TABLE: TableTag = TableTag::Counters;
@@ -342,7 +387,8 @@ mod tests {
             self.id
         }
         fn tenant(&self) -> TenantId {
-            TenantId(7)
+            // An amount of 77 is another tenant's.
+            TenantId(if self.amount == 77 { 8 } else { 7 })
         }
         fn key_bytes(key: &u32) -> Vec<u8> {
             key.to_be_bytes().to_vec()
@@ -369,7 +415,7 @@ mod tests {
         table.insert(Account { id: 2, amount: 20 });
         table.commit();
         assert_eq!(changes(&mut table, &mut digest).len(), 2);
-        let before = (table.rows.clone(), digest);
+        let before = (table.plain(), digest);
 
         table.insert(Account { id: 3, amount: 30 });
         table.update(&1, |row| row.amount = 11);
@@ -378,7 +424,7 @@ mod tests {
         table.remove(&3);
         table.undo();
         assert_eq!(changes(&mut table, &mut digest), vec![]);
-        assert_eq!((table.rows.clone(), digest), before);
+        assert_eq!((table.plain(), digest), before);
     }
 
     // Goal: an entry of several commands writes each row once, with its last value; the digest
@@ -400,7 +446,7 @@ mod tests {
             for (key, value) in &disk {
                 loaded.load(key, value, &mut fresh).unwrap();
             }
-            assert_eq!((&loaded.rows, fresh), (&table.rows, *digest));
+            assert_eq!((loaded.plain(), fresh), (table.plain(), *digest));
         };
         for id in 0..4 {
             table.insert(Account { id, amount: 1 });
@@ -418,6 +464,11 @@ mod tests {
         table.insert(Account { id: 9, amount: 1 });
         table.commit();
         table.remove(&9); // came and went within the entry
+        table.commit();
+        step(&mut table, &mut digest, 2);
+        table.remove(&3);
+        table.commit();
+        table.insert(Account { id: 3, amount: 77 }); // belongs to another tenant now: two keys change
         table.commit();
         step(&mut table, &mut digest, 2);
     }

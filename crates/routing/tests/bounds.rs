@@ -10,7 +10,7 @@ use tandem_routing::{
     entity::{DeviceState, EndReason, SiteState},
     ids::{GroupId, TenantId},
     invariants,
-    limits::{APPLY_WORK_MAX, CLASSES_PER_AGENT_MAX, CONFIRM_HOLD_MS, HELD_AGENTS_SKIPPED_MAX},
+    limits::{APPLY_WORK_MAX, CLASSES_PER_QUEUE_MAX, CONFIRM_HOLD_MS, HELD_AGENTS_SKIPPED_MAX},
     name::{CallerNumber, Name},
     state::State,
     time::{ClusterTime, Millis},
@@ -217,11 +217,10 @@ fn many_holds_end_in_steps() {
     assert_eq!(invariants::check(&state), vec![]);
 }
 
-/// A center with this many classes: one of its queue, the others of numbers that want somebody
-/// without a skill.
+/// A center with this many classes: callers of numbers that want somebody without a skill.
 fn with_classes(count: usize) -> State {
     let mut state = center();
-    for n in 1..count {
+    for n in 0..count {
         one(&mut state, &number(&format!("n{n}"), &format!("not s{n}"))).unwrap();
         one(&mut state, &call(&format!("n{n}"))).unwrap();
     }
@@ -229,46 +228,33 @@ fn with_classes(count: usize) -> State {
 }
 
 fn too_many(reply: &Result<Reply, Rejection>) -> bool {
-    let limit = CLASSES_PER_AGENT_MAX as u64;
+    let limit = CLASSES_PER_QUEUE_MAX as u64;
     matches!(reply, Err(Rejection::LimitReached { limit: of, .. }) if *of == limit)
 }
 
-// Goal: an agent is not configured into more classes than one may serve (pair at the edge); neither
-// does a change of their skills get there.
+// Goal: callers with as many different requirements as a queue may hold are taken, one more is refused;
+// those with a requirement that is there already are always taken, and a class whose last caller left makes
+// room.
 #[test]
-fn an_agents_classes_are_limited_when_they_are_configured() {
-    let mut state = with_classes(CLASSES_PER_AGENT_MAX);
-    one(&mut state, &agent("amy", &[])).unwrap();
-
-    let mut state = with_classes(CLASSES_PER_AGENT_MAX + 1);
-    assert!(too_many(&one(&mut state, &agent("amy", &[]))));
-    assert!(state.agents().is_empty(), "a refusal changes nothing");
-    one(&mut state, &agent("amy", &["s1"])).unwrap();
-    assert!(too_many(&one(&mut state, &agent("amy", &[]))), "amy would meet one more");
-    assert_eq!(state.agents().iter().next().unwrap().skills.len(), 1);
+fn a_queues_classes_are_limited() {
+    let mut state = with_classes(CLASSES_PER_QUEUE_MAX - 1);
+    one(&mut state, &call("100")).unwrap();
+    one(&mut state, &number("one-more", "not x")).unwrap();
+    assert!(too_many(&one(&mut state, &call("one-more"))));
+    one(&mut state, &call("n0")).unwrap();
+    let contact = state.contacts().iter().find(|row| row.called == name("n1")).unwrap().id;
+    one(&mut state, &Command::End { contact, reason: EndReason::Abandoned }).unwrap();
+    one(&mut state, &call("one-more")).unwrap();
     assert_eq!(invariants::check(&state), vec![]);
 }
 
-// Goal: a caller is refused only for agents who would have to serve the new class.
+// Goal: a queue's new requirement may double its classes for a while, and is refused when that is too
+// much (pair at the edge); what leaves the requirement alone is never refused.
 #[test]
-fn a_full_agent_stops_only_their_own_callers() {
-    let mut state = with_classes(CLASSES_PER_AGENT_MAX);
-    one(&mut state, &agent("amy", &[])).unwrap();
-    one(&mut state, &number("for-her", "not x")).unwrap();
-    one(&mut state, &number("for-others", "x")).unwrap();
-    assert!(too_many(&one(&mut state, &call("for-her"))));
-    one(&mut state, &call("for-others")).unwrap();
-}
-
-// Goal: a queue's new requirement may double the classes of its agents for a while, and is refused
-// when that is too much (pair at the edge); what leaves the requirement alone is never refused.
-#[test]
-fn a_queues_requirement_counts_for_its_agents() {
-    for (classes, fits) in
-        [(CLASSES_PER_AGENT_MAX / 2, true), (CLASSES_PER_AGENT_MAX / 2 + 1, false)]
-    {
+fn a_queues_requirement_counts_for_those_who_wait() {
+    let half = CLASSES_PER_QUEUE_MAX / 2;
+    for (classes, fits) in [(half, true), (half + 1, false)] {
         let mut state = with_classes(classes);
-        one(&mut state, &agent("amy", &[])).unwrap();
         one(&mut state, &queue("anybody", 7)).unwrap();
         let reply = one(&mut state, &queue("not x", 7));
         assert_eq!(reply.is_ok(), fits, "{classes}");

@@ -97,7 +97,7 @@ impl Machine {
         events: &mut Vec<Event>,
     ) {
         if let Some(row) = self.bindings.remove(&(agent, uri.to_owned())) {
-            self.index.remove_binding(&row);
+            self.index.remove_binding(row);
         }
         if self.bindings_of(agent).is_empty() {
             self.queue.set_device(agent, DeviceState::Unregistered, events);

@@ -463,7 +463,7 @@ impl Machine {
 
     fn remove_leg(&mut self, id: LegId) {
         if let Some(leg) = self.legs.remove(&id) {
-            self.index.remove_leg(&leg);
+            self.index.remove_leg(leg);
         }
     }
 }

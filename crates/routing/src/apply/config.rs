@@ -1,8 +1,10 @@
 //! Configuration: sites, queues, numbers, agents' rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::CLASSES_OF_ONE_AGENT;
 use crate::{
     command::{AgentSpec, NumberSpec, QueueSpec, Rejection, Reply, Unfinished, check},
     entity::{
@@ -11,11 +13,11 @@ use crate::{
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
     limits::{
-        AGENTS_MAX, CLASSES_MAX, CLASSES_PER_AGENT_MAX, NUMBERS_MAX, QUEUES_MAX, SITE_WEIGHT_MAX,
+        AGENTS_MAX, CLASSES_MAX, CLASSES_PER_QUEUE_MAX, NUMBERS_MAX, QUEUES_MAX, SITE_WEIGHT_MAX,
         SITES_MAX, SKILLS_MAX,
     },
     name::Name,
-    requirement::{BoundRequirement, NamedRequirement},
+    requirement::{BoundRequirement, NamedRequirement, SharedRequirement},
     rules::QueueRules,
     state::State,
 };
@@ -84,8 +86,6 @@ impl State {
             && !self.is_bound(tenant, &spec.requirement, &queue.requirement)
         {
             self.check_new_requirement(queue.id)?;
-        } else if existing.is_none() {
-            check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
         }
         let (requirement, new_skills) = self.bind(tenant, &spec.requirement);
         let id = existing.as_ref().map_or_else(
@@ -121,17 +121,15 @@ impl State {
         Ok(Reply::Put { new_skills })
     }
 
-    /// A queue whose requirement changes gets a class of its own anew, and one for each class that its
-    /// contacts are in, beside the old ones until all contacts have followed. Counted as if every agent
-    /// of the queue met all of them: the change may be refused early, never late.
+    /// A queue whose requirement changes may get another class for each one that its contacts are in,
+    /// beside the old ones until all contacts have followed.
     fn check_new_requirement(&self, queue: QueueId) -> Result<(), Rejection> {
-        let new = self.index.classes_of_queue(queue).count();
-        check::room("requirement classes", self.index.class_count() + new - 1, CLASSES_MAX)?;
-        let mut agents = self.index.agents_of_queue(queue);
-        if agents.any(|id| self.index.class_count_of_agent(id) + new > CLASSES_PER_AGENT_MAX) {
-            return Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX));
+        let new = self.index.class_count_of(queue);
+        if new == 0 {
+            return Ok(());
         }
-        Ok(())
+        check::room("requirement classes", self.index.class_count() + new - 1, CLASSES_MAX)?;
+        check::room("requirement classes of one queue", new + new - 1, CLASSES_PER_QUEUE_MAX)
     }
 
     pub(super) fn remove_queue_named(
@@ -154,9 +152,11 @@ impl State {
         let agents: Vec<AgentId> = self.index.agents_of_queue(queue).collect();
         for agent in agents {
             self.update_agent(agent, |row| {
-                row.queues.remove(&queue);
+                Arc::make_mut(&mut row.queues).remove(&queue);
                 row.asked.remove(&queue);
-                row.tiers.remove(&queue);
+                if row.tiers.contains_key(&queue) {
+                    Arc::make_mut(&mut row.tiers).remove(&queue);
+                }
             });
         }
         self.remove_queue(queue);
@@ -224,34 +224,25 @@ impl State {
             check::room("agents", self.agents.len(), AGENTS_MAX)?;
         }
         self.check_new_skills(tenant, spec.skills.keys().cloned().collect())?;
-        // A skill that is new here is in no class yet.
-        let known: BTreeMap<SkillId, u8> = spec
-            .skills
-            .iter()
-            .filter_map(|(name, level)| {
-                let id = self.index.skill_by_name.get(&(tenant, name.clone()))?;
-                Some((*id, *level))
-            })
-            .collect();
-        if self.index.classes_met(&queues, &known, site).count() > CLASSES_PER_AGENT_MAX {
-            return Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX));
-        }
         let mut new_skills = Vec::new();
         let skills: BTreeMap<SkillId, u8> = spec
             .skills
             .iter()
             .map(|(name, level)| (self.skill_id(tenant, name, &mut new_skills), *level))
             .collect();
+        let (skills, queues) = (Arc::new(skills), Arc::new(queues));
         match existing {
             Some(id) => {
                 self.update_agent(id, |row| {
                     row.site = site;
                     row.skills = skills;
                     if let Some(tiers) = tiers {
-                        row.tiers = tiers;
+                        row.tiers = Arc::new(tiers);
                     }
                     row.asked.retain(|queue, _| queues.contains(queue));
-                    row.tiers.retain(|queue, _| queues.contains(queue));
+                    if row.tiers.keys().any(|queue| !queues.contains(queue)) {
+                        Arc::make_mut(&mut row.tiers).retain(|queue, _| queues.contains(queue));
+                    }
                     row.queues = queues;
                 });
                 self.add_work(WorkItem::Rematch);
@@ -275,7 +266,7 @@ impl State {
                     tally: Tally::default(),
                     turn: self.counters.ordinal,
                     asked: BTreeMap::new(),
-                    tiers: tiers.unwrap_or_default(),
+                    tiers: Arc::new(tiers.unwrap_or_default()),
                 });
             }
         }
@@ -358,7 +349,7 @@ impl State {
         &mut self,
         tenant: TenantId,
         requirement: &NamedRequirement,
-    ) -> (BoundRequirement, Vec<Name>) {
+    ) -> (SharedRequirement, Vec<Name>) {
         let mut new_skills = Vec::new();
         for name in skills_of(requirement) {
             self.skill_id(tenant, &name, &mut new_skills);
@@ -366,7 +357,7 @@ impl State {
         // Every name was checked or created above; a requirement that nobody meets is the safe
         // reading of the impossible case.
         let nobody = BoundRequirement::Any(Vec::new());
-        (self.try_bind(tenant, requirement).unwrap_or(nobody), new_skills)
+        (self.try_bind(tenant, requirement).unwrap_or(nobody).into(), new_skills)
     }
 
     fn try_bind(

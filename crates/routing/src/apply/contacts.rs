@@ -1,6 +1,5 @@
 //! Contacts: admission, offers taken or not, ends, and the loss of an owner.
 
-use super::CLASSES_OF_ONE_AGENT;
 use crate::{
     command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
     entity::{
@@ -9,11 +8,11 @@ use crate::{
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
     limits::{
-        CLASSES_MAX, CLASSES_PER_AGENT_MAX, CONFIRM_HOLD_MS, CONTACTS_MAX, RESERVATION_MS,
+        CLASSES_MAX, CLASSES_PER_QUEUE_MAX, CONFIRM_HOLD_MS, CONTACTS_MAX, RESERVATION_MS,
         RESERVATIONS_MAX,
     },
     matching::Idle,
-    requirement::BoundRequirement,
+    requirement::SharedRequirement,
     state::State,
     time::{ClusterTime, Millis},
 };
@@ -77,7 +76,7 @@ impl State {
             id,
             tenant: number.tenant,
             queue: number.queue,
-            requirement: BoundRequirement::anybody(),
+            requirement: number.requirement.clone(),
             own_requirement: number.requirement.clone(),
             priority: if planted!(self, PriorityIsIgnored) { 0 } else { number.priority },
             effective_arrival_ms: 0,
@@ -97,23 +96,18 @@ impl State {
         }
     }
 
-    /// A requirement that is new may not make too many classes, for anybody who meets it.
-    fn check_class(&self, queue: QueueId, requirement: &BoundRequirement) -> Result<(), Rejection> {
+    /// A requirement that is new may not make too many classes.
+    fn check_class(
+        &self,
+        queue: QueueId,
+        requirement: &SharedRequirement,
+    ) -> Result<(), Rejection> {
         if self.index.has_class(queue, requirement) {
             return Ok(());
         }
         check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
-        let full = self.index.agents_of_queue(queue).find(|agent| {
-            self.index.class_count_of_agent(*agent) >= CLASSES_PER_AGENT_MAX
-                && self
-                    .agents
-                    .get(agent)
-                    .is_some_and(|row| requirement.is_met(&row.skills, row.site))
-        });
-        match full {
-            Some(_) => Err(Rejection::limit(CLASSES_OF_ONE_AGENT, CLASSES_PER_AGENT_MAX)),
-            None => Ok(()),
-        }
+        let classes = self.index.class_count_of(queue);
+        check::room("requirement classes of one queue", classes, CLASSES_PER_QUEUE_MAX)
     }
 
     /// The site whose agents a contact prefers.

@@ -15,9 +15,6 @@ use crate::{
     state::State,
 };
 
-/// What the limit on classes of one agent is called in a rejection.
-const CLASSES_OF_ONE_AGENT: &str = "requirement classes of one agent";
-
 impl State {
     /// Carries one command out at the entry's time ([`State::begin_entry`]) under the command's
     /// ordinal ([`State::begin_command`]); `group` is where new contacts are born. Cannot fail,

@@ -1,6 +1,9 @@
 //! Agents: login, work and device state, and what they have done since they logged in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,9 +97,9 @@ pub struct Agent {
     /// Where they sit.
     pub site: SiteId,
     /// Level (1-10) of each skill they have.
-    pub skills: BTreeMap<SkillId, u8>,
+    pub skills: Arc<BTreeMap<SkillId, u8>>,
     /// Queues they serve.
-    pub queues: BTreeSet<QueueId>,
+    pub queues: Arc<BTreeSet<QueueId>>,
     /// At work or not.
     pub login: LoginState,
     /// What they are doing.
@@ -119,7 +122,7 @@ pub struct Agent {
     /// The last command with which a contact of each queue was offered to them.
     pub asked: BTreeMap<QueueId, Ordinal>,
     /// Where they stand in queues that go by tiers; [`Tier::default`] in those that are not named.
-    pub tiers: BTreeMap<QueueId, Tier>,
+    pub tiers: Arc<BTreeMap<QueueId, Tier>>,
 }
 
 /// An agent's row as version 1 had it.
@@ -129,8 +132,8 @@ pub(super) struct AgentV1 {
     tenant: TenantId,
     name: Name,
     site: SiteId,
-    skills: BTreeMap<SkillId, u8>,
-    queues: BTreeSet<QueueId>,
+    skills: Arc<BTreeMap<SkillId, u8>>,
+    queues: Arc<BTreeSet<QueueId>>,
     login: LoginState,
     work: WorkState,
     device: DeviceState,
@@ -159,7 +162,7 @@ impl From<AgentV1> for Agent {
             tally: Tally::default(),
             turn: Ordinal::default(),
             asked: BTreeMap::new(),
-            tiers: BTreeMap::new(),
+            tiers: Arc::default(),
         }
     }
 }
@@ -196,6 +199,14 @@ pub struct Tier {
     pub level: u8,
     /// 1-10,000.
     pub position: u16,
+}
+
+impl Tier {
+    /// Its place among the tiers of a queue: lower is asked first.
+    #[must_use]
+    pub fn rank(self) -> u64 {
+        (u64::from(self.level) << 16) | u64::from(self.position)
+    }
 }
 
 impl Default for Tier {
@@ -248,4 +259,19 @@ impl Agent {
     pub fn is_engaged(&self) -> bool {
         matches!(self.work, WorkState::Offered(_) | WorkState::Busy(_))
     }
+
+    /// Where the agent stands by chance, as they are now: drawn from the log, so that every node draws the
+    /// same.
+    #[must_use]
+    pub fn chance(&self) -> u64 {
+        mix(self.turn.0 ^ u64::from(self.id.0).rotate_left(32))
+    }
+}
+
+/// A bijection that scatters neighbours (the finaliser of SplitMix64: Steele, Lea, Flood, OOPSLA 2014).
+fn mix(value: u64) -> u64 {
+    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }

@@ -13,7 +13,7 @@ use crate::{
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
     limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
     name::{CallerNumber, Name},
-    requirement::BoundRequirement,
+    requirement::{BoundRequirement, SharedRequirement},
     rules::QueueRules,
     table::{Row, TableTag},
     time::{ClusterTime, Millis},
@@ -113,7 +113,7 @@ pub struct Queue {
     /// Unique in the tenant.
     pub name: Name,
     /// What an agent must meet.
-    pub requirement: BoundRequirement,
+    pub requirement: SharedRequirement,
     /// Importance against other queues that share agents, 0-100: one step counts as ten seconds of
     /// earlier arrival.
     pub weight: u8,
@@ -135,13 +135,29 @@ pub struct Queue {
     pub rules: QueueRules,
 }
 
+impl Queue {
+    /// What an agent must meet for a contact that asks for this besides.
+    #[must_use]
+    pub fn requirement_with(&self, own: &SharedRequirement) -> SharedRequirement {
+        // Most queues or most numbers ask for nothing more, and there is nothing to put together.
+        if own.is_anybody() {
+            return self.requirement.clone();
+        }
+        if self.requirement.is_anybody() {
+            return own.clone();
+        }
+        let both = vec![(*self.requirement).clone(), (**own).clone()];
+        BoundRequirement::All(both).canonical().into()
+    }
+}
+
 /// A queue's row as version 1 had it: every queue asked the longest idle.
 #[derive(Deserialize)]
 struct QueueV1 {
     id: QueueId,
     tenant: TenantId,
     name: Name,
-    requirement: BoundRequirement,
+    requirement: SharedRequirement,
     weight: u8,
     site_choice: SiteChoice,
     widen_after: Millis,
@@ -182,7 +198,7 @@ pub struct Number {
     /// Where its callers wait.
     pub queue: QueueId,
     /// What an agent must meet besides the queue's requirement.
-    pub requirement: BoundRequirement,
+    pub requirement: SharedRequirement,
     /// Importance of its callers, 0-10, higher first.
     pub priority: u8,
 }
@@ -257,9 +273,9 @@ pub struct Contact {
     pub queue: QueueId,
     /// What an agent must meet: the queue's requirement and `own`, canonical. Follows a change of
     /// the queue.
-    pub requirement: BoundRequirement,
+    pub requirement: SharedRequirement,
     /// What this contact asks besides its queue.
-    pub own_requirement: BoundRequirement,
+    pub own_requirement: SharedRequirement,
     /// 0-10, higher first.
     pub priority: u8,
     /// Its importance as time: arrival in ms, earlier by [`PRIORITY_STEP_MS`] per step of priority
@@ -329,8 +345,7 @@ impl Contact {
         let arrival = i64::try_from(self.arrival.0).unwrap_or(i64::MAX);
         self.effective_arrival_ms = arrival.saturating_sub_unsigned(shift);
         self.wait_until = (queue.wait_max.0 > 0).then(|| self.arrival + queue.wait_max);
-        let both = vec![queue.requirement.clone(), self.own_requirement.clone()];
-        self.requirement = BoundRequirement::All(both).canonical();
+        self.requirement = queue.requirement_with(&self.own_requirement);
     }
 }
 

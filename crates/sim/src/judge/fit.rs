@@ -50,6 +50,8 @@ fn away(entry: &Entry, agent: &Agent, so_far: &[Event]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tandem_routing::entity::{SiteState, WorkState};
 
     use super::*;
@@ -78,7 +80,7 @@ mod tests {
         });
         assert!(closed.starts_with("drain"), "{closed}");
         let foreign = spoiled(&|bad| {
-            bad.after.agents.values_mut().next().unwrap().queues.clear();
+            bad.after.agents.values_mut().next().unwrap().queues = Arc::default();
         });
         assert!(foreign.starts_with("R6"), "{foreign}");
         let doubted = spoiled(&|bad| {

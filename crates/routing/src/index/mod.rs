@@ -1,0 +1,540 @@
+//! Indexes over the rows: derived, never stored, rebuilt from the rows at any time.
+//!
+//! They make the cost of a decision grow with the number of sites and of lines, and with a 64th of the
+//! candidates at worst, never with the number of contacts. Ready agents of a site stand in one [`board`] for
+//! each order that queues ask for; contacts of a queue with equal requirements form one class, and stand in
+//! the lines of its [`hall`]; a requirement is tested against 64 agents at once ([`planes`], [`filter`]).
+//! What is decided with them is in `matching`.
+
+pub(crate) mod board;
+pub(crate) mod filter;
+pub(crate) mod floor;
+pub(crate) mod hall;
+mod planes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    board::{Fit, ReadyKey},
+    filter::{Attribute, Columns, Filter},
+    floor::{Floor, Order, Seat, Seats},
+    hall::{Class, ClassId, Hall, Head, Line, Place, Standing},
+    planes::Column,
+};
+use crate::{
+    entity::{Agent, Contact, LoginState, Offer, Queue, Reservation},
+    ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId, SkillId, TenantId},
+    limits::IDLE_CLASSES_KEPT,
+    name::{CallerNumber, Name},
+    requirement::{BoundRequirement, SharedRequirement},
+    strategy::Strategy,
+    time::ClusterTime,
+};
+
+/// What a deadline is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Deadline {
+    Offer(OfferNumber),
+    /// The end of a work state that ends by itself.
+    Work(AgentId),
+    Widen(ContactId),
+    WaitMax(ContactId),
+    Hold(ContactId),
+    Reservation(QueueId, CallerNumber),
+}
+
+/// All indexes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    pub(crate) site_by_name: BTreeMap<Name, SiteId>,
+    pub(crate) skill_by_name: BTreeMap<(TenantId, Name), SkillId>,
+    pub(crate) queue_by_name: BTreeMap<(TenantId, Name), QueueId>,
+    pub(crate) agent_by_name: BTreeMap<(TenantId, Name), AgentId>,
+    pub(crate) deadlines: BTreeSet<(ClusterTime, Deadline)>,
+    columns: Columns,
+    floors: BTreeMap<SiteId, Floor>,
+    seats: Seats,
+    halls: BTreeMap<QueueId, Hall>,
+    classes: Vec<Option<Class>>,
+    free_classes: Vec<ClassId>,
+    /// Classes in use.
+    class_count: usize,
+    /// Classes that nobody uses, kept for the next contact of their kind, the longest unused first.
+    idle_classes: BTreeSet<(u64, ClassId)>,
+    idle_count: u64,
+    /// Contacts for which agents are held.
+    confirming: usize,
+}
+
+// --- reading --------------------------------------------------------------------------------------
+
+impl Index {
+    pub(crate) fn class(&self, id: ClassId) -> Option<&Class> {
+        self.classes.get(id.0 as usize)?.as_ref()
+    }
+
+    fn class_id(&self, queue: QueueId, requirement: &SharedRequirement) -> Option<ClassId> {
+        self.halls.get(&queue)?.classes.get(requirement).copied()
+    }
+
+    pub(crate) fn class_of(&self, contact: &Contact) -> Option<&Class> {
+        self.class(self.class_id(contact.queue, &contact.requirement)?)
+    }
+
+    pub(crate) fn class_count(&self) -> usize {
+        self.class_count
+    }
+
+    /// Classes of a queue that are in use.
+    pub(crate) fn class_count_of(&self, queue: QueueId) -> usize {
+        let classes = self.halls.get(&queue).into_iter().flat_map(|hall| hall.classes.values());
+        classes.filter_map(|id| self.class(*id)).filter(|class| class.uses > 0).count()
+    }
+
+    pub(crate) fn has_class(&self, queue: QueueId, requirement: &SharedRequirement) -> bool {
+        let class = self.class_id(queue, requirement).and_then(|id| self.class(id));
+        class.is_some_and(|class| class.uses > 0)
+    }
+
+    pub(crate) fn queue_len(&self, queue: QueueId) -> u32 {
+        self.halls.get(&queue).map_or(0, |hall| hall.len)
+    }
+
+    pub(crate) fn sites_with_agents(&self) -> impl Iterator<Item = SiteId> {
+        self.floors.keys().copied()
+    }
+
+    /// The first of every line of a queue, in their order.
+    pub(crate) fn heads(&self, queue: QueueId, standing: Standing) -> impl Iterator<Item = &Head> {
+        self.halls.get(&queue).into_iter().flat_map(move |hall| hall.heads(standing))
+    }
+
+    /// The first of every line of all queues, in no order.
+    pub(crate) fn all_heads(&self) -> impl Iterator<Item = &Head> {
+        self.halls.values().flat_map(|hall| hall.heads(Standing::Waiting))
+    }
+
+    /// True while agents are held for some contact.
+    pub(crate) fn is_confirming(&self) -> bool {
+        self.confirming > 0
+    }
+
+    /// True when this agent serves the queue of a class and meets its requirement.
+    pub(crate) fn meets(&self, agent: AgentId, class: &Class) -> bool {
+        let Some(seat) = self.seats.get(&agent) else { return false };
+        self.floors.get(&seat.site).is_some_and(|floor| floor.passes(&class.filter, seat))
+    }
+
+    /// True when somebody who serves a class is logged in at a site.
+    pub(crate) fn is_staffed(&self, class: &Class, site: SiteId) -> bool {
+        self.floors.get(&site).is_some_and(|floor| floor.is_staffed(&class.filter, site))
+    }
+
+    /// Of the ready agents of a site who may serve a class, the first in the order of its queue: after
+    /// `after`, before `before`. Whether the site takes contacts is not asked here.
+    pub(crate) fn first_ready(
+        &self,
+        class: &Class,
+        site: SiteId,
+        after: Option<ReadyKey>,
+        before: Option<ReadyKey>,
+    ) -> Option<ReadyKey> {
+        let strategy = self.halls.get(&class.queue)?.strategy;
+        let board = self.floors.get(&site)?.board(Order::of(strategy, class.queue))?;
+        let fit = match strategy {
+            Strategy::MostSkilled => Fit::Highest,
+            Strategy::LeastSkilled => Fit::Lowest,
+            _ => return board.first_to_pass(&class.filter, site, after, before),
+        };
+        let best = board.best_fit(&class.filter, site, fit, after)?;
+        before.is_none_or(|before| best < before).then_some(best)
+    }
+
+    /// Who serves a queue; looks at all agents.
+    pub(crate) fn agents_of_queue(&self, queue: QueueId) -> impl Iterator<Item = AgentId> {
+        let column = self.columns.find(Attribute::Queue(queue));
+        let serves = move |seat: &Seat| seat.levels.iter().any(|(at, _)| Some(*at) == column);
+        self.seats.iter().filter(move |(_, seat)| serves(seat)).map(|(agent, _)| *agent)
+    }
+}
+
+// --- queues and classes ---------------------------------------------------------------------------
+
+impl Index {
+    pub(crate) fn add_queue<'a>(
+        &mut self,
+        queue: &Queue,
+        agent: impl Fn(AgentId) -> Option<&'a Agent>,
+    ) {
+        self.queue_by_name.insert((queue.tenant, queue.name.clone()), queue.id);
+        let hall = self.halls.entry(queue.id).or_default();
+        if hall.strategy == queue.rules.strategy {
+            return;
+        }
+        hall.strategy = queue.rules.strategy;
+        // Its agents stand in another order now.
+        let agents: Vec<&Agent> = self.agents_of_queue(queue.id).filter_map(agent).collect();
+        for agent in agents {
+            let orders = self.orders_of(agent);
+            self.with_seat(agent.id, |seat, floor, seats| {
+                if agent.is_waiting() {
+                    floor.hide(agent, seat, seats);
+                }
+                seat.orders = orders;
+                if agent.is_waiting() {
+                    floor.show(agent, seat);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn remove_queue(&mut self, queue: &Queue) {
+        self.queue_by_name.remove(&(queue.tenant, queue.name.clone()));
+        let Some(hall) = self.halls.remove(&queue.id) else { return };
+        for id in hall.classes.into_values() {
+            if let Some(class) = self.classes.get_mut(id.0 as usize).and_then(Option::take) {
+                debug_assert!(class.uses == 0, "a queue with contacts was removed");
+                self.idle_classes.remove(&(class.idle, id));
+                self.free_classes.push(id);
+            }
+        }
+    }
+
+    /// The class of these contacts, which has one more user now; made when there is none.
+    fn use_class(&mut self, queue: QueueId, requirement: &SharedRequirement) -> ClassId {
+        if let Some(id) = self.class_id(queue, requirement)
+            && let Some(Some(class)) = self.classes.get_mut(id.0 as usize)
+        {
+            if class.uses == 0 {
+                self.idle_classes.remove(&(class.idle, id));
+                self.class_count += 1;
+            }
+            class.uses += 1;
+            return id;
+        }
+        let class = Class {
+            queue,
+            requirement: requirement.clone(),
+            filter: Filter::new(queue, requirement, &mut self.columns),
+            waiting: Line::default(),
+            confirming: Line::default(),
+            uses: 1,
+            idle: 0,
+        };
+        self.class_count += 1;
+        let id = self.free_classes.pop().unwrap_or_else(|| {
+            self.classes.push(None);
+            ClassId(u32::try_from(self.classes.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(slot) = self.classes.get_mut(id.0 as usize) {
+            *slot = Some(class);
+        }
+        self.halls.entry(queue).or_default().classes.insert(requirement.clone(), id);
+        id
+    }
+
+    fn release_class(&mut self, queue: QueueId, requirement: &SharedRequirement) {
+        let Some(id) = self.class_id(queue, requirement) else { return };
+        let Some(Some(class)) = self.classes.get_mut(id.0 as usize) else { return };
+        class.uses -= 1;
+        if class.uses > 0 {
+            return;
+        }
+        self.class_count -= 1;
+        self.idle_count += 1;
+        class.idle = self.idle_count;
+        self.idle_classes.insert((class.idle, id));
+        if self.idle_classes.len() > IDLE_CLASSES_KEPT {
+            self.drop_oldest_class();
+        }
+    }
+
+    fn drop_oldest_class(&mut self) {
+        let Some((_, id)) = self.idle_classes.pop_first() else { return };
+        let Some(class) = self.classes.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        if let Some(hall) = self.halls.get_mut(&class.queue) {
+            hall.classes.remove(&class.requirement);
+        }
+        self.free_classes.push(id);
+    }
+}
+
+// --- contacts -------------------------------------------------------------------------------------
+
+impl Index {
+    pub(crate) fn add_contact(&mut self, contact: &Contact) {
+        let id = self.use_class(contact.queue, &contact.requirement);
+        self.count(contact, 1);
+        self.deadlines.extend(contact_deadlines(contact));
+        if let Some(place) = Place::of(contact) {
+            self.stand(contact.queue, id, place);
+        }
+    }
+
+    pub(crate) fn remove_contact(&mut self, contact: &Contact) {
+        self.count(contact, -1);
+        for deadline in contact_deadlines(contact) {
+            self.deadlines.remove(&deadline);
+        }
+        if let (Some(place), Some(id)) =
+            (Place::of(contact), self.class_id(contact.queue, &contact.requirement))
+        {
+            self.leave(contact.queue, id, place);
+        }
+        self.release_class(contact.queue, &contact.requirement);
+    }
+
+    /// Follows a change of a contact that keeps its queue.
+    pub(crate) fn change_contact(&mut self, before: &Contact, after: &Contact) {
+        if before.requirement != after.requirement {
+            // Used before the other is released: both may be the last of their queue.
+            self.use_class(after.queue, &after.requirement);
+            self.remove_contact(before);
+            self.add_contact(after);
+            self.release_class(after.queue, &after.requirement);
+            return;
+        }
+        if before.is_waiting() != after.is_waiting() {
+            self.count(before, -1);
+            self.count(after, 1);
+        }
+        if !contact_deadlines(before).eq(contact_deadlines(after)) {
+            for deadline in contact_deadlines(before) {
+                self.deadlines.remove(&deadline);
+            }
+            self.deadlines.extend(contact_deadlines(after));
+        }
+        let (was, is) = (Place::of(before), Place::of(after));
+        if was != is
+            && let Some(id) = self.class_id(after.queue, &after.requirement)
+        {
+            if let Some(was) = was {
+                self.leave(after.queue, id, was);
+            }
+            if let Some(is) = is {
+                self.stand(after.queue, id, is);
+            }
+        }
+    }
+
+    fn count(&mut self, contact: &Contact, change: i32) {
+        if contact.is_waiting()
+            && let Some(hall) = self.halls.get_mut(&contact.queue)
+        {
+            hall.len = hall.len.saturating_add_signed(change);
+        }
+    }
+
+    fn stand(&mut self, queue: QueueId, id: ClassId, place: Place) {
+        self.confirming += usize::from(place.standing == Standing::Confirming);
+        if let (Some(hall), Some(Some(class))) =
+            (self.halls.get_mut(&queue), self.classes.get_mut(id.0 as usize))
+        {
+            hall.insert(class, id, place);
+        }
+    }
+
+    fn leave(&mut self, queue: QueueId, id: ClassId, place: Place) {
+        self.confirming -= usize::from(place.standing == Standing::Confirming);
+        if let (Some(hall), Some(Some(class))) =
+            (self.halls.get_mut(&queue), self.classes.get_mut(id.0 as usize))
+        {
+            hall.remove(class, id, place);
+        }
+    }
+}
+
+// --- agents ---------------------------------------------------------------------------------------
+
+impl Index {
+    /// Takes an agent in.
+    pub(crate) fn add_agent(&mut self, agent: &Agent) {
+        self.agent_by_name.insert((agent.tenant, agent.name.clone()), agent.id);
+        let queues = agent.queues.iter().map(|queue| (Attribute::Queue(*queue), 1));
+        let skills = agent.skills.iter().map(|(skill, level)| (Attribute::Skill(*skill), *level));
+        let levels: Box<[(Column, u8)]> =
+            queues.chain(skills).map(|(what, level)| (self.columns.of(what), level)).collect();
+        let orders = self.orders_of(agent);
+        let floor = self.floors.entry(agent.site).or_default();
+        let seat = floor.seat(agent.site, levels, orders);
+        floor.staff(&seat, agent);
+        if agent.is_waiting() {
+            floor.show(agent, &seat);
+        }
+        self.seats.insert(agent.id, seat);
+        self.deadlines.extend(work_deadline(agent));
+    }
+
+    pub(crate) fn remove_agent(&mut self, agent: &Agent) {
+        self.agent_by_name.remove(&(agent.tenant, agent.name.clone()));
+        self.with_seat(agent.id, |seat, floor, seats| {
+            if agent.is_waiting() {
+                floor.hide(agent, seat, seats);
+            }
+            floor.clear(seat);
+        });
+        self.seats.remove(&agent.id);
+        if let Some(deadline) = work_deadline(agent) {
+            self.deadlines.remove(&deadline);
+        }
+    }
+
+    /// Follows a change of an agent's states; what they are able to do has not changed.
+    pub(crate) fn change_agent(&mut self, before: &Agent, after: &Agent) {
+        let logged_in = |agent: &Agent| agent.login != LoginState::LoggedOut;
+        if before.is_waiting() || after.is_waiting() || logged_in(before) != logged_in(after) {
+            self.with_seat(after.id, |seat, floor, seats| {
+                if before.is_waiting() {
+                    floor.hide(before, seat, seats);
+                }
+                if after.is_waiting() {
+                    floor.show(after, seat);
+                }
+                floor.staff(seat, after);
+            });
+        }
+        let (was, is) = (work_deadline(before), work_deadline(after));
+        if was != is {
+            was.map(|was| self.deadlines.remove(&was));
+            is.map(|is| self.deadlines.insert(is));
+        }
+    }
+
+    /// Hands an agent's seat and the floor that it is on to a change.
+    fn with_seat(&mut self, agent: AgentId, change: impl FnOnce(&mut Seat, &mut Floor, &Seats)) {
+        let Some(slot) = self.seats.get_mut(&agent) else { return };
+        let mut seat = std::mem::take(slot);
+        if let Some(floor) = self.floors.get_mut(&seat.site) {
+            change(&mut seat, floor, &self.seats);
+        }
+        if let Some(slot) = self.seats.get_mut(&agent) {
+            *slot = seat;
+        }
+    }
+
+    /// The orders that the queues of an agent ask for, each once.
+    fn orders_of(&self, agent: &Agent) -> Vec<Order> {
+        let strategy = |queue: &QueueId| {
+            self.halls.get(queue).map_or(Strategy::default(), |hall| hall.strategy)
+        };
+        let orders: BTreeSet<Order> =
+            agent.queues.iter().map(|queue| Order::of(strategy(queue), *queue)).collect();
+        orders.into_iter().collect()
+    }
+}
+
+// --- deadlines ------------------------------------------------------------------------------------
+
+impl Index {
+    pub(crate) fn offer_deadline(offer: &Offer) -> (ClusterTime, Deadline) {
+        (offer.expires, Deadline::Offer(offer.number))
+    }
+
+    pub(crate) fn reservation_deadline(row: &Reservation) -> (ClusterTime, Deadline) {
+        (row.expires, Deadline::Reservation(row.queue, row.caller.clone()))
+    }
+}
+
+fn work_deadline(agent: &Agent) -> Option<(ClusterTime, Deadline)> {
+    agent.work.ends_at().map(|until| (until, Deadline::Work(agent.id)))
+}
+
+fn contact_deadlines(contact: &Contact) -> impl Iterator<Item = (ClusterTime, Deadline)> {
+    let waits = contact.is_waiting();
+    let widen = contact.widen_at.map(|at| (at, Deadline::Widen(contact.id)));
+    let wait_max = contact.wait_until.map(|at| (at, Deadline::WaitMax(contact.id)));
+    let hold = contact.hold_until.map(|at| (at, Deadline::Hold(contact.id)));
+    widen.into_iter().chain(wait_max).chain(hold).filter(move |_| waits)
+}
+
+// --- comparing ------------------------------------------------------------------------------------
+
+/// What two indexes of the same rows must agree on, whatever history they have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Comparable<'a> {
+    sites: &'a BTreeMap<Name, SiteId>,
+    skills: &'a BTreeMap<(TenantId, Name), SkillId>,
+    queues: &'a BTreeMap<(TenantId, Name), QueueId>,
+    agents: &'a BTreeMap<(TenantId, Name), AgentId>,
+    deadlines: &'a BTreeSet<(ClusterTime, Deadline)>,
+    confirming: usize,
+    class_count: usize,
+    halls: BTreeMap<QueueId, ComparableHall>,
+    classes: BTreeMap<(QueueId, &'a BoundRequirement), (u32, &'a Line, &'a Line)>,
+    boards: BTreeMap<(SiteId, Order), Vec<ReadyKey>>,
+    seats: BTreeMap<AgentId, ComparableSeat<'a>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ComparableHall {
+    strategy: Strategy,
+    len: u32,
+    heads: [Vec<(crate::entity::WaitKey, Option<SiteId>)>; 2],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ComparableSeat<'a> {
+    site: SiteId,
+    is_staffed: bool,
+    levels: BTreeMap<Attribute, u8>,
+    orders: &'a [Order],
+}
+
+impl Index {
+    pub(crate) fn comparable(&self) -> Comparable<'_> {
+        let heads = |hall: &Hall, standing| {
+            hall.heads(standing).iter().map(|head| (head.key, head.restricted)).collect()
+        };
+        let hall = |hall: &Hall| ComparableHall {
+            strategy: hall.strategy,
+            len: hall.len,
+            heads: [heads(hall, Standing::Waiting), heads(hall, Standing::Confirming)],
+        };
+        let seat = |seat: &'_ Seat| {
+            let floor = self.floors.get(&seat.site);
+            (seat.site, floor.is_some_and(|floor| floor.has_staff_at(seat)))
+        };
+        Comparable {
+            sites: &self.site_by_name,
+            skills: &self.skill_by_name,
+            queues: &self.queue_by_name,
+            agents: &self.agent_by_name,
+            deadlines: &self.deadlines,
+            confirming: self.confirming,
+            class_count: self.class_count,
+            halls: self.halls.iter().map(|(id, row)| (*id, hall(row))).collect(),
+            classes: self
+                .classes
+                .iter()
+                .flatten()
+                .filter(|class| class.uses > 0)
+                .map(|class| {
+                    let key = (class.queue, &*class.requirement);
+                    (key, (class.uses, &class.waiting, &class.confirming))
+                })
+                .collect(),
+            boards: self
+                .floors
+                .iter()
+                .flat_map(|(site, floor)| {
+                    floor.boards().map(|(order, board)| ((*site, order), board.iter().collect()))
+                })
+                .collect(),
+            seats: self
+                .seats
+                .iter()
+                .map(|(agent, row)| {
+                    let (site, is_staffed) = seat(row);
+                    let levels = row
+                        .levels
+                        .iter()
+                        .filter_map(|(column, level)| Some((self.columns.what(*column)?, *level)))
+                        .collect();
+                    (*agent, ComparableSeat { site, is_staffed, levels, orders: &row.orders })
+                })
+                .collect(),
+        }
+    }
+}
