@@ -34,14 +34,10 @@ impl QueueSetup {
             queue: api::Queue {
                 name: name.to_owned(),
                 requirement: requirement.to_owned(),
-                weight: 0,
                 site_choice: "any".to_owned(),
-                widen_after_ms: 0,
                 ring_ms: RING_MS,
-                wrap_up_ms: 0,
                 length_max: 1_000,
-                wait_max_ms: 0,
-                strategy: String::new(),
+                ..api::Queue::default()
             },
             number: number.to_owned(),
         }
@@ -76,8 +72,7 @@ pub async fn configure(
         let number = api::Number {
             number: setup.number.clone(),
             queue: setup.queue.name.clone(),
-            requirement: String::new(),
-            priority: 0,
+            ..api::Number::default()
         };
         api.put_number(number).await?;
     }

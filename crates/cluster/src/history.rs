@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use tandem_routing::{
-    entity::{Contact, EndReason},
+    entity::{Contact, ContactV1, EndReason},
     table::RowChange,
     time::ClusterTime,
 };
@@ -13,7 +13,7 @@ use tandem_routing::{
 use crate::{ids::GroupId, machine::history_key};
 
 /// Format of [`EndedContact`] that this program writes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// A contact that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,31 @@ impl EndedContact {
     /// Reads a stored row; `None` if it is of a format that this program does not know, or damaged.
     #[must_use]
     pub fn read(value: &[u8]) -> Option<Self> {
-        let (&FORMAT, body) = value.split_first()? else { return None };
-        match postcard::take_from_bytes(body) {
-            Ok((row, [])) => Some(row),
+        match value.split_first()? {
+            (&FORMAT, body) => whole(body),
+            (1, body) => whole::<EndedContactV1>(body).map(Self::from),
             _ => None,
         }
+    }
+}
+
+fn whole<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(body) {
+        Ok((row, [])) => Some(row),
+        _ => None,
+    }
+}
+
+/// As format 1 had it.
+#[derive(Deserialize)]
+struct EndedContactV1 {
+    contact: ContactV1,
+    reason: EndReason,
+    ended: ClusterTime,
+}
+
+impl From<EndedContactV1> for EndedContact {
+    fn from(old: EndedContactV1) -> Self {
+        Self { contact: old.contact.into(), reason: old.reason, ended: old.ended }
     }
 }

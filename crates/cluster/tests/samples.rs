@@ -25,15 +25,18 @@ use tandem_cluster::{
 };
 use tandem_routing::{
     command::{
-        AgentSpec, Command as QueueCommand, DeclineCause, Enqueue, NumberSpec, QueueSpec,
-        Readiness, Rejection as QueueRejection, Reply as QueueReply,
+        AgentRules, AgentSpec, Command as QueueCommand, DeclineCause, Enqueue, NumberRules,
+        NumberSpec, QueueSpec, Readiness, Rejection as QueueRejection, Reply as QueueReply,
     },
     digest::Digest,
     entity::{
-        Agent, Contact, ContactState, EndReason, NotReadyReason, SiteState, Tally, Tier, WorkState,
+        Agent, Contact, ContactState, EndReason, NotReadyReason, Preferred, SiteState, Tally, Tier,
+        WorkState,
     },
     name::CallerNumber,
-    rules::QueueRules,
+    rules::{
+        AfterDecline, LastAgentRule, NamedQueueRules, OwnRequirement, Stage, Step, Urgency, Urgent,
+    },
     strategy::Strategy,
     table::{decode_row, encode_row},
     time::{ClusterTime, Millis},
@@ -118,6 +121,11 @@ fn label(command: &Command) -> &'static str {
             QueueCommand::ContinueWork => "queue.continue_work",
             QueueCommand::ConfigureQueue { .. } => "queue.configure_queue",
             QueueCommand::ConfigureAgent { .. } => "queue.configure_agent",
+            QueueCommand::ConfigureNumber { .. } => "queue.configure_number",
+            QueueCommand::SetPriority { .. } => "queue.set_priority",
+            QueueCommand::Place { .. } => "queue.place",
+            QueueCommand::ExtendWrapUp { .. } => "queue.extend_wrap_up",
+            QueueCommand::Release { .. } => "queue.release",
         },
         Command::AdmitCall(_) => "admit_call",
         Command::LegRinging(_) => "leg_ringing",
@@ -134,7 +142,7 @@ fn label(command: &Command) -> &'static str {
 }
 
 /// How many labels there are: a command whose sample is missing below is noticed.
-const LABELS: usize = 42;
+const LABELS: usize = 47;
 
 fn queue_commands() -> Vec<QueueCommand> {
     let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
@@ -189,9 +197,46 @@ fn queue_commands() -> Vec<QueueCommand> {
         QueueCommand::ConfigureQueue {
             tenant,
             queue: QueueSpec::named(name("sales")),
-            rules: QueueRules { strategy: Strategy::MostSkilled },
+            rules: Box::new(NamedQueueRules {
+                strategy: Strategy::MostSkilled,
+                steps: vec![Step {
+                    after: Millis(20_000),
+                    requirement: "team=red or agent:amy".parse().unwrap(),
+                    own: OwnRequirement::Dropped,
+                }],
+                reserve_after: vec![Millis(30_000)],
+                urgency: Some(Urgency { after: Millis(15_000), advance: Millis(60_000) }),
+                after_decline: AfterDecline { busy: Millis(5_000), ..AfterDecline::default() },
+                wrap_up_max: Millis(90_000),
+                last_agent: Some(LastAgentRule {
+                    patience: Millis(20_000),
+                    remembered: Millis(3_600_000),
+                }),
+            }),
         },
-        QueueCommand::ConfigureAgent { tenant, agent: amy, tiers },
+        QueueCommand::ConfigureAgent {
+            tenant,
+            agent: amy,
+            rules: AgentRules {
+                tiers,
+                reserves: [(name("sales"), 2)].into(),
+                attributes: [(name("team"), name("red"))].into(),
+            },
+        },
+        QueueCommand::ConfigureNumber {
+            tenant,
+            number: NumberSpec {
+                number: name("100"),
+                queue: name("sales"),
+                requirement: "spanish>=3".parse().unwrap(),
+                priority: 1,
+            },
+            rules: NumberRules { prefers: Some((name("amy"), Millis(20_000))) },
+        },
+        QueueCommand::SetPriority { contact, priority: 7 },
+        QueueCommand::Place { contact, before: None },
+        QueueCommand::ExtendWrapUp { tenant, agent: name("amy"), by: Millis(30_000) },
+        QueueCommand::Release { tenant, agent: name("amy"), to: Readiness::Ready },
     ]
 }
 
@@ -371,11 +416,22 @@ fn contact_label(state: ContactState) -> &'static str {
     }
 }
 
+/// A contact's row as it is read from version 1, which knew no timed rules.
+fn contact_of_version_1(row: &Contact) -> Contact {
+    Contact {
+        stage: Stage::default(),
+        stage_at: None,
+        placed: None,
+        preferred: None,
+        ..row.clone()
+    }
+}
+
 // Goal: a contact's row is read and written as it always was, whatever its state, with everything that
-// it may remember.
+// it may remember; one of version 1 is read too.
 #[test]
 fn contact_rows_keep_their_encoding() {
-    let mut samples = Samples::read("contact-1.hex");
+    let (mut samples, first) = (Samples::read("contact-2.hex"), Samples::read("contact-1.hex"));
     let mut sim = Sim::center();
     sim.call(1);
     let row = sim.machine.queue().contacts().iter().next().unwrap().clone();
@@ -395,8 +451,14 @@ fn contact_rows_keep_their_encoding() {
             hold_until: held.then_some(ClusterTime(124_456)),
             left_by: held.then_some(agent),
             last_offer: Some((offer, agent)),
+            stage: Stage { step: 1, reserve: 2, urgent: Urgent::Yes },
+            stage_at: Some(ClusterTime(99_000)),
+            placed: held.then_some(-5),
+            preferred: held.then_some(Preferred { agent, until: ClusterTime(98_000) }),
             ..row.clone()
         };
+        let old = decode_row::<Contact>(&first.kept[contact_label(state)]);
+        assert_eq!(old, Ok(contact_of_version_1(&row)), "{state:?}, version 1");
         let now = encode_row(&row);
         let kept = samples.expect(contact_label(state), &now);
         assert_eq!(decode_row::<Contact>(&kept), Ok(row), "{state:?} is read differently");
@@ -432,6 +494,9 @@ fn of_version_1(row: &Agent) -> Agent {
         turn: Ordinal::default(),
         asked: BTreeMap::new(),
         tiers: Arc::default(),
+        reserves: Arc::default(),
+        attributes: Arc::default(),
+        wrap_up_ends_by: None,
         ..row.clone()
     }
 }

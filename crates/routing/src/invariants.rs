@@ -114,10 +114,7 @@ fn nobody_waits_beside_an_agent(state: &State, found: &mut Vec<Violation>) {
 /// True when this agent may be offered this waiting contact now, by the rows alone.
 pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool {
     let takes = |site| state.sites().get(&site).is_some_and(|row| row.takes_contacts());
-    let meets = |agent: &Agent| {
-        agent.queues.contains(&contact.queue)
-            && contact.requirement.is_met(&agent.skills, agent.site)
-    };
+    let meets = |agent: &Agent| agent.serves(contact);
     let staffed = |site| {
         state.agents().iter().any(|other| {
             other.site == site
@@ -128,7 +125,9 @@ pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool 
     agent.is_waiting()
         && takes(agent.site)
         && meets(agent)
-        && (contact.widen_at.is_none()
+        && contact.preferred.is_none_or(|preferred| preferred.agent == agent.id)
+        && (contact.preferred.is_some()
+            || contact.widen_at.is_none()
             || contact.serving == agent.site
             || !takes(contact.serving)
             || !staffed(contact.serving))

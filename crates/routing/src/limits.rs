@@ -37,6 +37,17 @@ pub const REQUIREMENT_TERMS_MAX: usize = 32;
 /// Depth of one requirement.
 pub const REQUIREMENT_DEPTH_MAX: usize = 8;
 
+/// Steps of one queue.
+pub const STEPS_MAX: usize = 10;
+/// Reserve levels of one queue.
+pub const RESERVE_LEVELS_MAX: usize = 5;
+/// Attributes of one agent.
+pub const ATTRIBUTES_PER_AGENT_MAX: usize = 20;
+/// Conversations that are remembered for callers who come back, all queues together.
+pub const LAST_AGENTS_MAX: usize = 200_000;
+/// Latest that a timed rule may be due, counted from a contact's arrival: a day.
+pub const RULE_AFTER_MS_MAX: u64 = 86_400_000;
+
 /// Waiting contacts that a queue may be configured to hold.
 pub const QUEUE_LENGTH_MAX: u32 = 100_000;
 /// Highest proficiency; the lowest is 1.

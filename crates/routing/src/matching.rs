@@ -21,7 +21,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    command::{Event, OfferEnd},
+    command::{DeclineCause, Event, OfferEnd},
     entity::{
         Agent, Contact, ContactState, LoginState, LogoutAfter, NotReadyReason, Offer, SiteChoice,
         WaitKey, WorkItem, WorkState,
@@ -29,10 +29,11 @@ use crate::{
     ids::{AgentId, ContactId, OfferNumber, SiteId},
     index::{
         board::ReadyKey,
-        hall::{Class, Head, Standing},
+        hall::{Class, Head, KeptFor, Standing},
     },
     limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
     state::State,
+    strategy::Strategy,
     time::{ClusterTime, Millis},
 };
 
@@ -73,19 +74,35 @@ impl State {
     /// each offer out of it.
     pub(crate) fn rematch(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
         let mut heads: BTreeSet<Head> = self.index.all_heads().copied().collect();
+        // Who waits for one agent alone: an own line each, of those who may be served by them.
+        for agent in self.index.agents_waited_for() {
+            heads.extend(self.first_private(agent, Standing::Waiting));
+        }
         let mut made = 0;
         while made < budget {
             let Some(head) = heads.pop_first() else { break };
-            let (id, Head { key, class, restricted }) = (head.key.contact(), head);
+            let (id, Head { key, class, kept_for }) = (head.key.contact(), head);
             let agent = self.contacts.get(&id).and_then(|contact| self.best_agent(contact));
             let Some(agent) = agent else { continue };
             let line = self.index.class(class).map(|class| class.line(Standing::Waiting));
-            let next = line.and_then(|line| line.next(restricted, key));
+            // The agent of a line of one's own is gone with the offer.
+            let next = line.filter(|_| !matches!(kept_for, KeptFor::Agent(_)));
+            let next = next.and_then(|line| line.next(kept_for, key));
             heads.extend(next.map(|key| Head { key, ..head }));
             self.make_offer(id, agent, events);
             made += 1;
         }
         made
+    }
+
+    /// The first of those who wait for this agent alone and may be served by them.
+    fn first_private(&self, agent: AgentId, standing: Standing) -> Option<Head> {
+        let mut waiting = self.index.private(agent, standing);
+        waiting
+            .find(|(_, class)| {
+                self.index.class(*class).is_some_and(|class| self.index.meets(agent, class))
+            })
+            .map(|(key, class)| Head { key, class, kept_for: KeptFor::Agent(agent) })
     }
 
     /// Ends what agents were held for: those who are free are matched anew. Takes the contact as it
@@ -111,6 +128,16 @@ impl State {
     /// The best available agent for a waiting contact, by its queue's choice of site, then its strategy,
     /// then the longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
     pub(crate) fn best_agent(&self, contact: &Contact) -> Option<AgentId> {
+        if let Some(preferred) = contact.preferred {
+            let row = self.agents.get(&preferred.agent)?;
+            let free = self.is_available(row)
+                && self
+                    .index
+                    .class_of(contact)
+                    .is_some_and(|class| self.index.meets(row.id, class))
+                && !self.is_held(row.id, row.site, contact.wait_key());
+            return free.then_some(row.id);
+        }
         let asks_all = planted!(self, DropperIsAskedAgain);
         let another = |agent: AgentId| asks_all || contact.left_by != Some(agent);
         let best = self.best_agent_of(contact, another);
@@ -190,11 +217,7 @@ impl State {
     /// for one that is ahead of it.
     fn first_contact(&self, agent: &Agent) -> Option<ContactId> {
         if planted!(self, LastInLineGoesFirst) {
-            let fits = |row: &&Contact| {
-                row.state == ContactState::Queued
-                    && agent.queues.contains(&row.queue)
-                    && row.requirement.is_met(&agent.skills, agent.site)
-            };
+            let fits = |row: &&Contact| row.state == ContactState::Queued && agent.serves(row);
             return self.contacts.iter().filter(fits).map(|row| row.id).next_back();
         }
         if planted!(self, UnconfirmedIsOffered) {
@@ -217,14 +240,21 @@ impl State {
         before: Option<WaitKey>,
     ) -> Option<WaitKey> {
         let mut best = before;
+        if let Some(head) = self.first_private(agent.id, standing)
+            && best.is_none_or(|best| head.key < best)
+        {
+            best = Some(head.key);
+        }
         for queue in agent.queues.iter() {
             for head in self.index.heads(*queue, standing) {
                 if best.is_some_and(|best| best <= head.key) {
                     break;
                 }
                 let Some(class) = self.index.class(head.class) else { continue };
-                let may_be_served_here =
-                    head.restricted.is_none_or(|site| self.may_serve(class, agent.site, site));
+                let may_be_served_here = match head.kept_for {
+                    KeptFor::Site(site) => self.may_serve(class, agent.site, site),
+                    KeptFor::Anybody | KeptFor::Agent(_) => true,
+                };
                 if may_be_served_here && self.index.meets(agent.id, class) {
                     best = Some(head.key);
                     break;
@@ -256,7 +286,9 @@ impl State {
     fn make_offer(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {
         let now = self.counters.now;
         let Some(row) = self.contacts.get(&contact) else { return };
-        let ring = self.queues.get(&row.queue).map_or(Millis(0), |queue| queue.ring);
+        let Some(rules) = self.queues.get(&row.queue) else { return };
+        let ring = rules.ring;
+        let remembers_turns = rules.rules.strategy == Strategy::RoundRobin;
         let (tenant, queue, turn) = (row.tenant, row.queue, self.counters.ordinal);
         let forgets = planted!(self, TurnIsForgotten);
         let number = OfferNumber(self.counters.offer.0 + 1);
@@ -267,10 +299,11 @@ impl State {
             row.state = ContactState::Offered { offer: number, agent };
             row.offers = row.offers.saturating_add(1);
             row.left_by = None;
+            row.preferred = None;
         });
         self.update_agent(agent, |row| {
             row.enter(WorkState::Offered(number), now, turn);
-            if !forgets {
+            if remembers_turns && !forgets {
                 row.asked.insert(queue, turn);
             }
         });
@@ -292,20 +325,35 @@ impl State {
             row.state = ContactState::Queued;
             row.last_offer = Some((number, offer.agent));
         });
+        let after = self.contacts.get(&offer.contact).and_then(|row| self.queues.get(&row.queue));
+        let after = after.filter(|_| !planted!(self, DeclineIsNotForgiven));
+        let after = after.map(|queue| queue.rules.after_decline).unwrap_or_default();
         let then = match how {
             OfferEnd::Declined(_) if planted!(self, RonaIsNotReported) => None,
             OfferEnd::Declined(cause) if planted!(self, NodeFailureIsBlamed) => {
                 Some(WorkState::NotReady(cause.into()))
             }
-            OfferEnd::Declined(cause) => Some(cause.leaves_agent(now)),
-            OfferEnd::Expired => Some(WorkState::NotReady(NotReadyReason::Rona)),
-            OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost => None,
+            OfferEnd::Declined(cause) => Some(cause.leaves_agent(now, after)),
+            OfferEnd::Expired => Some(DeclineCause::NotAnswered.leaves_agent(now, after)),
+            OfferEnd::Accepted
+            | OfferEnd::ContactGone
+            | OfferEnd::OwnerLost
+            | OfferEnd::Withdrawn => None,
         };
         self.free_agent(offer.agent, now, then, Idle::GoesOn);
         let Offer { contact, agent, .. } = offer;
         events.push(Event::OfferEnded { offer: number, contact, agent, how });
         events.push(Event::AgentChanged(agent));
         Some(offer)
+    }
+
+    /// To be called when an agent leaves: contacts that wait for them alone wait for anybody, and those that
+    /// were kept for their site may go elsewhere.
+    pub(crate) fn agent_leaves(&mut self, id: AgentId) {
+        if self.index.waiting_for(id).next().is_some() && !planted!(self, LeaverIsWaitedFor) {
+            self.add_work(WorkItem::SetFree { agent: id });
+        }
+        self.add_work(WorkItem::Rematch);
     }
 
     /// Puts an agent whose offer or contact is over into their next state: what they asked for in
@@ -318,8 +366,7 @@ impl State {
         idle: Idle,
     ) {
         if self.agents.get(&id).is_some_and(|row| row.logout_after == LogoutAfter::Contact) {
-            // Contacts that were kept for this agent's site may go elsewhere now.
-            self.add_work(WorkItem::Rematch);
+            self.agent_leaves(id);
         }
         let turn = self.counters.ordinal;
         self.update_agent(id, |row| {

@@ -11,15 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     AgentPhone, CallerLeg,
-    command::{Command, Readiness},
+    command::{Command, DeclineCause, Readiness},
     entity::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, LogoutAfter,
-        NotReadyReason, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
+        NotReadyReason, Preferred, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId},
     limits::{CONFIRM_HOLD_MS, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
+    rules::{OwnRequirement, Stage, Urgent},
     state::State,
     strategy::Strategy,
     time::{ClusterTime, Millis},
@@ -38,6 +39,8 @@ pub struct Judge {
     /// Offer to its expiry.
     offers: BTreeMap<OfferNumber, (ContactId, AgentId, ClusterTime)>,
     reservations: BTreeMap<(QueueId, CallerNumber), (ClusterTime, ClusterTime)>,
+    /// Whom callers talked with last, and until when it is remembered.
+    last_agents: BTreeMap<(QueueId, CallerNumber), (AgentId, ClusterTime)>,
 }
 
 impl Judge {
@@ -66,6 +69,16 @@ impl Judge {
             if ours != Some(&queue.assigned) {
                 return difference("shares", format!("{ours:?}"), format!("{:?}", queue.assigned));
             }
+        }
+        let last = state.last_agents().iter();
+        let last: BTreeMap<_, _> =
+            last.map(|row| ((row.queue, row.caller.clone()), (row.agent, row.expires))).collect();
+        if last != self.last_agents {
+            return difference(
+                "last agents",
+                format!("{:?}", self.last_agents),
+                format!("{last:?}"),
+            );
         }
         let ours = (self.contacts.len(), self.offers.len(), self.reservations.len());
         let theirs = (state.contacts().len(), state.offers().len(), state.reservations().len());
@@ -96,6 +109,7 @@ impl Judge {
             | Command::RemoveNumber { .. }
             | Command::RemoveQueue { .. }
             | Command::ConfigureAgent { .. }
+            | Command::ConfigureNumber { .. }
             | Command::ContinueWork => self.copy_configuration(state),
             Command::PutQueue { queue, .. } | Command::ConfigureQueue { queue, .. } => {
                 self.copy_configuration(state);
@@ -103,7 +117,8 @@ impl Judge {
                     self.queues.values().filter(|row| row.name == queue.name).cloned().collect();
                 for row in changed {
                     let waiting = self.contacts.values_mut().filter(|c| c.queue == row.id);
-                    waiting.filter(|c| c.is_waiting()).for_each(|c| follow_row(c, &row));
+                    let now = self.now;
+                    waiting.filter(|c| c.is_waiting()).for_each(|c| follow_row(c, &row, now));
                 }
             }
             Command::SetSiteState { site, state } => {
@@ -149,8 +164,13 @@ impl Judge {
                         state: ContactState::Queued,
                         last_offer: None,
                         offers: 0,
+                        stage: Stage::default(),
+                        stage_at: None,
+                        placed: None,
+                        preferred: None,
                     };
-                    follow_row(&mut contact, &queue);
+                    follow_row(&mut contact, &queue, self.now);
+                    contact.preferred = self.preferred(&contact, number.prefers);
                     contact.serving = self.assign(&contact);
                     let widen = ClusterTime(arrival.0 + queue.widen_after.0);
                     if queue.site_choice != SiteChoice::Any
@@ -164,13 +184,33 @@ impl Judge {
             }
             Command::Accept { offer, contact } => self.accept(*offer, *contact),
             Command::Decline { offer, cause, .. } => {
-                let why = NotReadyReason::from(*cause);
-                let until = ClusterTime(self.now.0 + NODE_FAILED_PAUSE_MS);
-                let then = match why {
-                    NotReadyReason::NodeFailed => WorkState::Paused { why, until },
-                    blamed => WorkState::NotReady(blamed),
-                };
+                let then = self.after_decline(*offer, *cause);
                 self.end_offer(*offer, Some(then));
+            }
+            Command::SetPriority { contact, priority } => {
+                if let Some(row) = self.contacts.get_mut(contact) {
+                    row.priority = *priority;
+                    row.placed = None;
+                    set_place(row, &self.queues[&row.queue]);
+                }
+            }
+            Command::Place { contact, before } => self.place(*contact, *before),
+            Command::ExtendWrapUp { agent, by, .. } => {
+                let agent = self.agent(agent);
+                if let (WorkState::WrapUp(until), Some(last)) = (&agent.work, agent.wrap_up_ends_by)
+                {
+                    agent.work = WorkState::WrapUp(ClusterTime(last.0.min(until.0 + by.0)));
+                }
+            }
+            Command::Release { agent, to, .. } => {
+                match self.agent(agent).work {
+                    WorkState::Offered(number) => self.end_offer(number, None),
+                    WorkState::Busy(contact) => self.end(contact, EndReason::Operator),
+                    _ => {}
+                }
+                if self.agent(agent).login != LoginState::LoggedOut {
+                    self.set_readiness(agent, to);
+                }
             }
             Command::End { contact, reason } => self.end(*contact, *reason),
             Command::ExpireDue => self.expire(),
@@ -243,12 +283,83 @@ impl Judge {
                     (wrap_up > 0).then_some(WorkState::WrapUp(ClusterTime(self.now.0 + wrap_up)))
                 }
             };
+            let queue = contact.queue;
             self.free(agent, then);
+            self.limit_wrap_up(agent, queue);
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.idle_since = self.now;
             }
         }
         self.settle();
+    }
+
+    /// What an agent does who did not take an offer.
+    fn after_decline(&self, offer: OfferNumber, cause: DeclineCause) -> WorkState {
+        let queue = self.offers.get(&offer).map(|(contact, ..)| self.contacts[contact].queue);
+        let pauses = queue.map(|queue| self.queues[&queue].rules.after_decline).unwrap_or_default();
+        let pause = match cause {
+            DeclineCause::NotAnswered => pauses.not_answered.0,
+            DeclineCause::Refused => pauses.refused.0,
+            DeclineCause::Busy => pauses.busy.0,
+            DeclineCause::DeviceFailed => pauses.unreachable.0,
+            DeclineCause::NodeFailed => NODE_FAILED_PAUSE_MS,
+        };
+        let why = NotReadyReason::from(cause);
+        if pause == 0 {
+            WorkState::NotReady(why)
+        } else {
+            WorkState::Paused { why, until: ClusterTime(self.now.0 + pause) }
+        }
+    }
+
+    fn place(&mut self, id: ContactId, before: Option<ContactId>) {
+        let queue = self.contacts[&id].queue;
+        let stands = |c: &&Contact| {
+            let in_line = c.state == ContactState::Queued
+                || c.state == ContactState::Unconfirmed && c.hold_until.is_some();
+            c.queue == queue && in_line
+        };
+        let next = match before {
+            Some(other) => Some(&self.contacts[&other]),
+            None => self.contacts.values().filter(stands).min_by_key(|c| order(c)),
+        };
+        if let Some(next) = next.filter(|next| next.id != id) {
+            let place = next.effective_arrival_ms - 1;
+            if let Some(row) = self.contacts.get_mut(&id) {
+                row.placed = Some(place);
+                row.effective_arrival_ms = place;
+            }
+        }
+    }
+
+    /// Whom a new contact waits for alone.
+    fn preferred(
+        &self,
+        contact: &Contact,
+        asked_for: Option<(AgentId, Millis)>,
+    ) -> Option<Preferred> {
+        let rule = self.queues[&contact.queue].rules.last_agent;
+        let known = self.last_agents.get(&(contact.queue, contact.caller.clone()));
+        let known = known.filter(|_| !contact.caller.is_withheld());
+        let came_back = rule.zip(known).map(|(rule, (agent, _))| (*agent, rule.patience));
+        for (agent, patience) in [asked_for, came_back].into_iter().flatten() {
+            if let Some(row) = self.agents.get(&agent)
+                && row.login != LoginState::LoggedOut
+                && qualified(contact, row)
+            {
+                return Some(Preferred { agent, until: ClusterTime(self.now.0 + patience.0) });
+            }
+        }
+        None
+    }
+
+    /// An agent has left: nobody waits for them alone.
+    fn leaves(&mut self, agent: AgentId) {
+        for contact in self.contacts.values_mut() {
+            if contact.preferred.is_some_and(|preferred| preferred.agent == agent) {
+                contact.preferred = None;
+            }
+        }
     }
 
     // --- the one rule ----------------------------------------------------------------------------
@@ -264,10 +375,12 @@ impl Judge {
                 row.state = ContactState::Offered { offer: number, agent };
                 row.offers += 1;
                 row.left_by = None;
+                row.preferred = None;
             }
             let queue = self.contacts[&contact].queue;
             self.enter(agent, WorkState::Offered(number));
-            if let Some(row) = self.agents.get_mut(&agent) {
+            let in_turns = self.queues[&queue].rules.strategy == Strategy::RoundRobin;
+            if in_turns && let Some(row) = self.agents.get_mut(&agent) {
                 row.asked.insert(queue, self.ordinal);
             }
         }
@@ -293,6 +406,7 @@ impl Judge {
         row.work = work;
         row.work_since = self.now;
         row.turn = self.ordinal;
+        row.wrap_up_ends_by = None;
     }
 
     fn next_match(&self) -> Option<(ContactId, AgentId)> {
@@ -362,11 +476,10 @@ impl Judge {
         let takes = |site: SiteId| {
             self.sites.get(&site).is_some_and(|s| s.state == SiteState::Open && s.weight > 0)
         };
-        let qualified = |agent: &Agent| {
-            agent.queues.contains(&contact.queue)
-                && contact.requirement.is_met(&agent.skills, agent.site)
-        };
-        let kept_for_another_site = contact.widen_at.is_some()
+        let qualified = |agent: &Agent| qualified(contact, agent);
+        let kept_for_another = contact.preferred.is_some_and(|wanted| wanted.agent != agent.id);
+        let kept_for_another_site = contact.preferred.is_none()
+            && contact.widen_at.is_some()
             && agent.site != contact.serving
             && takes(contact.serving)
             && self.agents.values().any(|other| {
@@ -379,6 +492,7 @@ impl Judge {
             && agent.device == DeviceState::Registered
             && takes(agent.site)
             && qualified(agent)
+            && !kept_for_another
             && !kept_for_another_site
     }
 
@@ -393,6 +507,9 @@ impl Judge {
             row.assigned = assigned.get(id).cloned().unwrap_or_default();
         }
         let known = std::mem::take(&mut self.agents);
+        for gone in known.keys().filter(|id| state.agents().get(id).is_none()) {
+            self.leaves(*gone);
+        }
         for row in state.agents().iter() {
             let agent = match known.get(&row.id) {
                 None => Agent {
@@ -406,6 +523,7 @@ impl Judge {
                     tally: Tally::default(),
                     turn: self.ordinal,
                     asked: BTreeMap::new(),
+                    wrap_up_ends_by: None,
                     ..row.clone()
                 },
                 Some(agent) => Agent {
@@ -413,6 +531,8 @@ impl Judge {
                     skills: row.skills.clone(),
                     queues: row.queues.clone(),
                     tiers: row.tiers.clone(),
+                    reserves: row.reserves.clone(),
+                    attributes: row.attributes.clone(),
                     ..agent.clone()
                 },
             };
@@ -500,6 +620,7 @@ impl Judge {
             let agent = self.agent(name);
             agent.login = LoginState::LoggedOut;
             agent.next_not_ready = None;
+            self.leaves(id);
         }
     }
 
@@ -529,8 +650,15 @@ impl Judge {
         };
         contact.state = ContactState::Connected { agent, offer: number, since: now };
         contact.widen_at = None;
+        let contact = self.contacts[&id].clone();
         self.offers.remove(&number);
         self.enter(agent, WorkState::Busy(id));
+        if let Some(rule) = self.queues[&contact.queue].rules.last_agent
+            && !contact.caller.is_withheld()
+        {
+            let until = ClusterTime(now.0 + rule.remembered.0);
+            self.last_agents.insert((contact.queue, contact.caller), (agent, until));
+        }
     }
 
     fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>) {
@@ -559,6 +687,18 @@ impl Judge {
             row.logout_after = LogoutAfter::No;
             row.login = LoginState::LoggedOut;
             row.next_not_ready = None;
+            self.leaves(agent);
+        }
+    }
+
+    /// Says until when the wrap-up that just began may be extended.
+    fn limit_wrap_up(&mut self, agent: AgentId, queue: QueueId) {
+        let most = self.queues[&queue].rules.wrap_up_max.0;
+        if let Some(row) = self.agents.get_mut(&agent)
+            && let WorkState::WrapUp(_) = row.work
+            && most > 0
+        {
+            row.wrap_up_ends_by = Some(ClusterTime(self.now.0 + most));
         }
     }
 
@@ -571,6 +711,7 @@ impl Judge {
                 let wrap_up = self.queues[&contact.queue].wrap_up;
                 let until = ClusterTime(self.now.0 + wrap_up.0);
                 self.free(agent, (wrap_up.0 > 0).then_some(WorkState::WrapUp(until)));
+                self.limit_wrap_up(agent, contact.queue);
                 if let Some(row) = self.agents.get_mut(&agent) {
                     row.idle_since = self.now;
                 }
@@ -603,6 +744,9 @@ impl Judge {
                 due.extend(contact.widen_at.map(|at| (at, 2, ordinal, Due::Widen(contact.id))));
                 due.extend(contact.wait_until.map(|at| (at, 3, ordinal, Due::Wait(contact.id))));
                 due.extend(contact.hold_until.map(|at| (at, 4, ordinal, Due::Hold(contact.id))));
+                due.extend(contact.stage_at.map(|at| (at, 5, ordinal, Due::Stage(contact.id))));
+                let alone = contact.preferred.map(|wanted| wanted.until);
+                due.extend(alone.map(|at| (at, 6, ordinal, Due::Alone(contact.id))));
             }
             due.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
             let Some((_, _, _, what)) = due.into_iter().find(|(at, ..)| *at <= self.now) else {
@@ -610,7 +754,21 @@ impl Judge {
             };
             match what {
                 Due::Offer(number) => {
-                    self.end_offer(number, Some(WorkState::NotReady(NotReadyReason::Rona)));
+                    let then = self.after_decline(number, DeclineCause::NotAnswered);
+                    self.end_offer(number, Some(then));
+                }
+                Due::Stage(contact) => {
+                    let now = self.now;
+                    if let Some(row) = self.contacts.get_mut(&contact) {
+                        let wait_until = row.wait_until;
+                        follow_row(row, &self.queues[&row.queue], now);
+                        row.wait_until = wait_until;
+                    }
+                }
+                Due::Alone(contact) => {
+                    if let Some(row) = self.contacts.get_mut(&contact) {
+                        row.preferred = None;
+                    }
                 }
                 Due::Work(agent) => {
                     let asked = self.agents.get_mut(&agent).and_then(|a| a.next_not_ready.take());
@@ -637,6 +795,7 @@ impl Judge {
         }
         let now = self.now;
         self.reservations.retain(|_, (_, expires)| *expires > now);
+        self.last_agents.retain(|_, (_, expires)| *expires > now);
     }
 }
 
@@ -646,6 +805,8 @@ enum Due {
     Widen(ContactId),
     Wait(ContactId),
     Hold(ContactId),
+    Stage(ContactId),
+    Alone(ContactId),
 }
 
 /// Who goes first (R5).
@@ -657,22 +818,60 @@ fn order(contact: &Contact) -> (i64, ClusterTime, Ordinal) {
 fn skills_of(requirement: &BoundRequirement) -> BTreeSet<SkillId> {
     match requirement {
         BoundRequirement::Skill { skill, .. } => BTreeSet::from([*skill]),
-        BoundRequirement::Site(_) | BoundRequirement::Not(_) => BTreeSet::new(),
+        BoundRequirement::Site(_)
+        | BoundRequirement::Not(_)
+        | BoundRequirement::Attribute { .. }
+        | BoundRequirement::Agent(_) => BTreeSet::new(),
         BoundRequirement::All(terms) | BoundRequirement::Any(terms) => {
             terms.iter().flat_map(skills_of).collect()
         }
     }
 }
 
-fn follow_row(contact: &mut Contact, queue: &Queue) {
-    let importance = i64::from(contact.priority) * 3_600_000 + i64::from(queue.weight) * 10_000;
-    contact.effective_arrival_ms = i64::try_from(contact.arrival.0).unwrap_or(0) - importance;
+/// True when an agent serves the queue of a contact and can do what it asks.
+fn qualified(contact: &Contact, agent: &Agent) -> bool {
+    let reserve = agent.reserves.get(&contact.queue).copied().unwrap_or(0);
+    agent.queues.contains(&contact.queue)
+        && reserve <= contact.stage.reserve
+        && contact.requirement.is_met(&agent.abilities())
+}
+
+fn follow_row(contact: &mut Contact, queue: &Queue, now: ClusterTime) {
+    let rules = &queue.rules;
+    let waited = now.0 - contact.arrival.0;
     contact.wait_until = match queue.wait_max {
         Millis(0) => None,
         Millis(max) => Some(ClusterTime(contact.arrival.0 + max)),
     };
-    let both = vec![(*queue.requirement).clone(), (*contact.own_requirement).clone()];
+    let taken: Vec<_> = rules.steps.iter().filter(|step| step.after.0 <= waited).collect();
+    let open: Vec<_> = rules.reserve_after.iter().filter(|after| after.0 <= waited).collect();
+    contact.stage.step = u8::try_from(taken.len()).unwrap_or(0);
+    contact.stage.reserve = u8::try_from(open.len()).unwrap_or(0);
+    contact.stage.urgent = match rules.urgency {
+        Some(urgency) if urgency.after.0 <= waited => Urgent::Yes,
+        _ => Urgent::No,
+    };
+    let mut times: Vec<u64> = rules.steps.iter().map(|step| step.after.0).collect();
+    times.extend(rules.reserve_after.iter().map(|after| after.0));
+    times.extend(rules.urgency.map(|urgency| urgency.after.0));
+    times.retain(|after| *after > waited);
+    contact.stage_at = times.iter().min().map(|after| ClusterTime(contact.arrival.0 + after));
+    let base = taken.last().map_or(&queue.requirement, |step| &step.requirement);
+    let mut both = vec![(**base).clone()];
+    if taken.iter().all(|step| step.own == OwnRequirement::Kept) {
+        both.push((*contact.own_requirement).clone());
+    }
     contact.requirement = BoundRequirement::All(both).canonical().into();
+    set_place(contact, queue);
+}
+
+fn set_place(contact: &mut Contact, queue: &Queue) {
+    let mut importance = i64::from(contact.priority) * 3_600_000 + i64::from(queue.weight) * 10_000;
+    if let (Urgent::Yes, Some(urgency)) = (contact.stage.urgent, queue.rules.urgency) {
+        importance += i64::try_from(urgency.advance.0).unwrap_or(0);
+    }
+    let natural = i64::try_from(contact.arrival.0).unwrap_or(0) - importance;
+    contact.effective_arrival_ms = contact.placed.unwrap_or(natural);
 }
 
 #[cfg(test)]

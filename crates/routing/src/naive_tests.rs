@@ -4,12 +4,12 @@ use proptest::{prelude::*, strategy::Strategy};
 
 use super::*;
 use crate::{
-    command::{AgentSpec, Enqueue, Event, NumberSpec, QueueSpec, Rejection, Reply},
+    command::{AgentRules, AgentSpec, Enqueue, Event, NumberSpec, QueueSpec, Rejection, Reply},
     digest::Digest,
     entity::Tier,
     ids::TenantId,
     invariants,
-    rules::QueueRules,
+    rules::NamedQueueRules,
 };
 
 const TENANT: TenantId = TenantId::DEFAULT;
@@ -171,8 +171,7 @@ impl Center {
                 && let Some(contact) = self.state.contacts().get(contact)
             {
                 let agent = self.state.agents().get(agent).unwrap();
-                assert!(contact.requirement.is_met(&agent.skills, agent.site), "R6: {event:?}");
-                assert!(agent.queues.contains(&contact.queue), "R6: {event:?}");
+                assert!(agent.serves(contact), "R6: {event:?}");
             }
         }
     }
@@ -522,7 +521,8 @@ impl Center {
                 }
                 let agent = Self::agent_spec(AGENTS[n], SITES[site], spanish, &queues);
                 let tiers = queues.iter().map(|queue| (name(queue), tier)).collect();
-                self.ok(Command::ConfigureAgent { tenant: TENANT, agent, tiers });
+                let rules = AgentRules { tiers, ..AgentRules::default() };
+                self.ok(Command::ConfigureAgent { tenant: TENANT, agent, rules });
             }
             Op::Queue(n, requirement) => {
                 let (queue, choice) = QUEUES[n];
@@ -536,7 +536,7 @@ impl Center {
                 self.ok(Command::ConfigureQueue {
                     tenant: TENANT,
                     queue: Self::queue_spec(queue, "anybody", choice, 4_000),
-                    rules: QueueRules { strategy },
+                    rules: Box::new(NamedQueueRules { strategy, ..NamedQueueRules::default() }),
                 });
             }
             Op::Advance(ms) => self.advance(ms),

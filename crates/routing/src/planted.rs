@@ -82,6 +82,17 @@ planted_faults! {
     RingingEndsByWaiting: Rules, "a caller is sent away while a phone rings for them";
     ClosedSiteTakesCallers: Rules, "a closed site takes callers";
     NodeFailureIsBlamed: Rules, "an agent whose phone a node could not make ring is not ready";
+    StepsNeverCome: Rules, "a queue's timed rules never take effect";
+    ReserveIsAskedAtOnce: Rules, "reserve agents are asked like all others";
+    UrgencyIsIgnored: Rules, "a contact that is urgent is not brought forward";
+    PriorityStays: Rules, "a changed priority does not move the contact";
+    PlaceIsTakenBehind: Rules, "who is put before another stands behind them";
+    DeclineIsNotForgiven: Rules, "who was to be spared for a while stays not ready";
+    WrapUpHasNoEnd: Rules, "after-contact work can be extended without limit";
+    PreferredIsWaitedForEver: Rules, "a caller waits for one agent without end";
+    LeaverIsWaitedFor: Rules, "callers wait for an agent who has left";
+    LastAgentIsForgotten: Rules, "nobody remembers whom a caller talked with";
+    ReleasedStaysReady: Rules, "who is set free is ready, whatever was asked";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";
     EpochIsNotRaised: Cluster, "a new start of a node goes on with the old epoch";

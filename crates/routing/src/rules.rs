@@ -1,12 +1,216 @@
-//! What is configured of a queue beside its requirement, weight, sites and times: how it chooses.
+//! What is configured of a queue beside its requirement, weight, sites and times.
+//!
+//! Over names as people write them ([`NamedQueueRules`]) or ids as the state keeps them
+//! ([`BoundQueueRules`]). What each rule does is in `matching`, `apply` and the row types that it is about.
 
 use serde::{Deserialize, Serialize};
 
-use crate::strategy::Strategy;
+use crate::{
+    command::DeclineCause,
+    limits::{RESERVE_LEVELS_MAX, STEPS_MAX},
+    requirement::{NamedRequirement, SharedRequirement},
+    strategy::Strategy,
+    time::Millis,
+};
 
 /// Rules of a queue. Fields are appended under a new version of the row only.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct QueueRules {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRules<R> {
     /// Who is asked among those who may take a contact.
     pub strategy: Strategy,
+    /// What is asked of agents when a contact has waited for a while, in the order of their times.
+    pub steps: Vec<Step<R>>,
+    /// When agents of each reserve level are asked too, the first level first, rising.
+    pub reserve_after: Vec<Millis>,
+    /// When and how far a contact is brought forward.
+    pub urgency: Option<Urgency>,
+    /// What becomes of an agent who did not take an offer.
+    pub after_decline: AfterDecline,
+    /// After-contact work at most, with all its extensions; 0: it cannot be extended.
+    pub wrap_up_max: Millis,
+    /// Whether callers reach who they talked with last.
+    pub last_agent: Option<LastAgentRule>,
+}
+
+/// As people write them.
+pub type NamedQueueRules = QueueRules<NamedRequirement>;
+/// As the state keeps them.
+pub type BoundQueueRules = QueueRules<SharedRequirement>;
+
+/// A timed change of what is asked of agents, usually a widening. The place in the line stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step<R> {
+    /// When, counted from the contact's arrival.
+    pub after: Millis,
+    /// What is asked from then on instead of the queue's requirement.
+    pub requirement: R,
+    /// What becomes of what the contact asks besides.
+    pub own: OwnRequirement,
+}
+
+/// What a step does with the requirement that a contact brought along (of the number it called).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OwnRequirement {
+    /// It counts as before.
+    #[default]
+    Kept,
+    /// It counts no more.
+    Dropped,
+}
+
+/// A contact that has waited for `after` counts as if it had arrived `advance` earlier: before those that
+/// other rules put ahead of it, so that a service level is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urgency {
+    /// When, counted from its arrival.
+    pub after: Millis,
+    /// How far it is brought forward.
+    pub advance: Millis,
+}
+
+/// For how long an agent is spared who did not take an offer, by its cause. 0: until they say that they
+/// are ready again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AfterDecline {
+    /// They did not answer (RONA).
+    pub not_answered: Millis,
+    /// They refused.
+    pub refused: Millis,
+    /// Their phone was busy.
+    pub busy: Millis,
+    /// Their phone could not be reached or gave an error.
+    pub unreachable: Millis,
+}
+
+impl AfterDecline {
+    /// For how long an agent is spared after this; 0: until they say otherwise. Not for what no agent is to
+    /// blame for.
+    #[must_use]
+    pub fn pause(&self, cause: DeclineCause) -> Millis {
+        match cause {
+            DeclineCause::NotAnswered => self.not_answered,
+            DeclineCause::Refused => self.refused,
+            DeclineCause::Busy => self.busy,
+            DeclineCause::DeviceFailed => self.unreachable,
+            DeclineCause::NodeFailed => Millis(0),
+        }
+    }
+}
+
+/// A caller who comes back reaches the agent they talked with last, if that one is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAgentRule {
+    /// For how long a caller waits for that agent alone.
+    pub patience: Millis,
+    /// For how long a conversation is remembered after its beginning.
+    pub remembered: Millis,
+}
+
+/// Where a contact stands in its queue's timed rules. Follows from how long it has waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Stage {
+    /// Steps taken.
+    pub step: u8,
+    /// Reserve levels that are asked.
+    pub reserve: u8,
+    /// Whether it is urgent.
+    pub urgent: Urgent,
+}
+
+/// See [`Stage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Urgent {
+    /// Stands where it came.
+    #[default]
+    No,
+    /// Was brought forward by [`Urgency::advance`].
+    Yes,
+}
+
+impl<R> Default for QueueRules<R> {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            steps: Vec::new(),
+            reserve_after: Vec::new(),
+            urgency: None,
+            after_decline: AfterDecline::default(),
+            wrap_up_max: Millis(0),
+            last_agent: None,
+        }
+    }
+}
+
+impl<R> QueueRules<R> {
+    /// The stage of a contact that has waited for so long, and how long it will have waited at the next.
+    #[must_use]
+    pub fn stage(&self, waited: Millis) -> (Stage, Option<Millis>) {
+        let count = |due: usize, max: usize| u8::try_from(due.min(max)).unwrap_or(u8::MAX);
+        let step = self.steps.iter().filter(|step| step.after <= waited).count();
+        let reserve = self.reserve_after.iter().filter(|after| **after <= waited).count();
+        let urgent = self.urgency.is_some_and(|urgency| urgency.after <= waited);
+        let times = self.steps.iter().map(|step| step.after);
+        let times = times.chain(self.reserve_after.iter().copied());
+        let next = times.chain(self.urgency.map(|urgency| urgency.after)).filter(|at| *at > waited);
+        let stage = Stage {
+            step: count(step, STEPS_MAX),
+            reserve: count(reserve, RESERVE_LEVELS_MAX),
+            urgent: if urgent { Urgent::Yes } else { Urgent::No },
+        };
+        (stage, next.min())
+    }
+
+    /// The same rules with other requirements.
+    ///
+    /// # Errors
+    /// The first error of the closure.
+    pub fn try_map<T, E>(
+        &self,
+        mut requirement: impl FnMut(&R) -> Result<T, E>,
+    ) -> Result<QueueRules<T>, E> {
+        let step = |step: &Step<R>| {
+            let requirement = requirement(&step.requirement)?;
+            Ok(Step { after: step.after, requirement, own: step.own })
+        };
+        Ok(QueueRules {
+            strategy: self.strategy,
+            steps: self.steps.iter().map(step).collect::<Result<_, E>>()?,
+            reserve_after: self.reserve_after.clone(),
+            urgency: self.urgency,
+            after_decline: self.after_decline,
+            wrap_up_max: self.wrap_up_max,
+            last_agent: self.last_agent,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: the stage follows from the wait alone, and the next moment of change is the nearest of all
+    // rules; both at their edges.
+    #[test]
+    fn stages() {
+        let step = |ms| Step { after: Millis(ms), requirement: (), own: OwnRequirement::Kept };
+        let rules = QueueRules {
+            steps: vec![step(10), step(30)],
+            reserve_after: vec![Millis(20), Millis(30)],
+            urgency: Some(Urgency { after: Millis(25), advance: Millis(1) }),
+            ..QueueRules::default()
+        };
+        let stage = |step, reserve, urgent| Stage { step, reserve, urgent };
+        for (waited, expected, next) in [
+            (0, stage(0, 0, Urgent::No), Some(10)),
+            (9, stage(0, 0, Urgent::No), Some(10)),
+            (10, stage(1, 0, Urgent::No), Some(20)),
+            (20, stage(1, 1, Urgent::No), Some(25)),
+            (25, stage(1, 1, Urgent::Yes), Some(30)),
+            (30, stage(2, 2, Urgent::Yes), None),
+            (9_999, stage(2, 2, Urgent::Yes), None),
+        ] {
+            assert_eq!(rules.stage(Millis(waited)), (expected, next.map(Millis)), "{waited}");
+        }
+        assert_eq!(QueueRules::<()>::default().stage(Millis(7)), (Stage::default(), None));
+    }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use crate::{
     digest::Digest,
     entity::{
-        Agent, Contact, Counters, Number, Offer, Queue, Reservation, Site, Skill, Work, WorkItem,
+        Agent, Contact, Counters, LastAgent, Number, Offer, Queue, Reservation, Site, Skill, Work,
+        WorkItem,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
     index::Index,
     limits::APPLY_WORK_MAX,
-    name::Name,
+    name::{CallerNumber, Name},
     table::{RowChange, RowError, Table, TableTag},
     time::ClusterTime,
 };
@@ -34,6 +35,7 @@ pub struct State {
     pub(crate) contacts: Table<Contact>,
     pub(crate) offers: Table<Offer>,
     pub(crate) reservations: Table<Reservation>,
+    pub(crate) last_agents: Table<LastAgent>,
     pub(crate) work: Table<Work>,
     pub(crate) index: Index,
     /// Steps of bulk work that the running entry may still do.
@@ -76,6 +78,10 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $state.reservations;
+            $body;
+        }
+        {
+            let $table = &mut $state.last_agents;
             $body;
         }
         {
@@ -148,6 +154,12 @@ impl State {
         &self.reservations
     }
 
+    /// Conversations that are remembered for callers who come back.
+    #[must_use]
+    pub fn last_agents(&self) -> &Table<LastAgent> {
+        &self.last_agents
+    }
+
     /// The site of this name.
     #[must_use]
     pub fn site_named(&self, name: &Name) -> Option<&Site> {
@@ -207,7 +219,10 @@ impl State {
             let skills = Arc::ptr_eq(&a.skills, &b.skills) || a.skills == b.skills;
             let queues = Arc::ptr_eq(&a.queues, &b.queues) || a.queues == b.queues;
             let tiers = Arc::ptr_eq(&a.tiers, &b.tiers) || a.tiers == b.tiers;
-            skills && queues && tiers && a.site == b.site
+            let reserves = Arc::ptr_eq(&a.reserves, &b.reserves) || a.reserves == b.reserves;
+            let attributes =
+                Arc::ptr_eq(&a.attributes, &b.attributes) || a.attributes == b.attributes;
+            skills && queues && tiers && reserves && attributes && a.site == b.site
         };
         if same(before, after) {
             self.index.change_agent(before, after);
@@ -288,11 +303,23 @@ impl State {
 
     pub(crate) fn remove_reservation(
         &mut self,
-        key: &(QueueId, crate::name::CallerNumber),
+        key: &(QueueId, CallerNumber),
     ) -> Option<Reservation> {
         let row = self.reservations.remove(key)?.clone();
         self.index.deadlines.remove(&Index::reservation_deadline(&row));
         Some(row)
+    }
+
+    pub(crate) fn put_last_agent(&mut self, row: LastAgent) {
+        self.remove_last_agent(&(row.queue, row.caller.clone()));
+        self.index.deadlines.insert(Index::last_agent_deadline(&row));
+        self.last_agents.insert(row);
+    }
+
+    pub(crate) fn remove_last_agent(&mut self, key: &(QueueId, CallerNumber)) {
+        if let Some(row) = self.last_agents.remove(key) {
+            self.index.deadlines.remove(&Index::last_agent_deadline(row));
+        }
     }
 
     /// Puts an item at the end of the work list; one that is there already is not added twice.
@@ -398,6 +425,7 @@ impl State {
         const OFFER: u8 = TableTag::Offer as u8;
         const RESERVATION: u8 = TableTag::Reservation as u8;
         const WORK: u8 = TableTag::Work as u8;
+        const LAST_AGENT: u8 = TableTag::LastAgent as u8;
         Some(match tag {
             COUNTERS => self.counters_row.load(key, value, digest),
             SITE => self.sites.load(key, value, digest),
@@ -409,6 +437,7 @@ impl State {
             OFFER => self.offers.load(key, value, digest),
             RESERVATION => self.reservations.load(key, value, digest),
             WORK => self.work.load(key, value, digest),
+            LAST_AGENT => self.last_agents.load(key, value, digest),
             _ => return None,
         })
     }
@@ -433,6 +462,7 @@ impl State {
             .chain(self.offers.stored_rows(group))
             .chain(self.reservations.stored_rows(group))
             .chain(self.work.stored_rows(group))
+            .chain(self.last_agents.stored_rows(group))
     }
 
     /// Indexes built from the rows alone.
@@ -450,6 +480,7 @@ impl State {
         self.contacts.iter().for_each(|contact| index.add_contact(contact));
         index.deadlines.extend(self.offers.iter().map(Index::offer_deadline));
         index.deadlines.extend(self.reservations.iter().map(Index::reservation_deadline));
+        index.deadlines.extend(self.last_agents.iter().map(Index::last_agent_deadline));
         self.index = index;
     }
 }

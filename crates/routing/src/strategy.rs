@@ -73,7 +73,10 @@ pub(crate) fn collect(requirement: &BoundRequirement, asked: &mut BTreeSet<Skill
         BoundRequirement::All(terms) | BoundRequirement::Any(terms) => {
             terms.iter().for_each(|term| collect(term, asked));
         }
-        BoundRequirement::Site(_) | BoundRequirement::Not(_) => {}
+        BoundRequirement::Site(_)
+        | BoundRequirement::Not(_)
+        | BoundRequirement::Attribute { .. }
+        | BoundRequirement::Agent(_) => {}
     }
 }
 

@@ -61,6 +61,7 @@ pub enum TableTag {
     Offer = 8,
     Reservation = 9,
     Work = 10,
+    LastAgent = 11,
     // crates/cluster
     Header = 32,
     Node = 33,

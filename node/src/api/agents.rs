@@ -5,14 +5,16 @@ use std::time::Duration;
 use tandem_callcontrol::{credential_context, credential_secret};
 use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
-    AgentStateReply, ListAgentsReply, ListAgentsRequest, LogInRequest, LogOutRequest,
-    PutAgentRequest, PutReply, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest,
+    AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
+    LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
+    SetNotReadyRequest, SetReadyRequest,
 };
 use tandem_routing::{
-    command::{AgentSpec, Command as QueueCommand, Readiness, Reply},
+    command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply},
     entity::Tier,
     ids::TenantId,
     name::Name,
+    time::Millis,
 };
 use tonic::{Request, Response, Status};
 
@@ -86,7 +88,18 @@ impl Agents for Api {
                 Ok((name("tiers", queue)?, Tier { level, position }))
             })
             .collect::<Result<_, Status>>()?;
-        let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, tiers };
+        let reserves = asked
+            .reserve
+            .iter()
+            .map(|(queue, level)| Ok((name("reserve", queue)?, narrow("reserve level", *level)?)))
+            .collect::<Result<_, Status>>()?;
+        let attributes = asked
+            .attributes
+            .iter()
+            .map(|(key, value)| Ok((name("attributes", key)?, name("attributes", value)?)))
+            .collect::<Result<_, Status>>()?;
+        let rules = AgentRules { tiers, reserves, attributes };
+        let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, rules };
         let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
             let key = match asked.idempotency_key.as_str() {
@@ -148,6 +161,32 @@ impl Agents for Api {
         let (asked, within) = Self::admit_change(request)?;
         let to = Readiness::NotReady(reason(&asked.reason)?);
         self.set_readiness(&asked.name, to, asked.idempotency_key, within).await
+    }
+
+    async fn extend_wrap_up(
+        &self,
+        request: Request<ExtendWrapUpRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let agent = name("name", &asked.name)?;
+        let by = Millis(asked.by_ms);
+        let command = QueueCommand::ExtendWrapUp { tenant: TenantId::DEFAULT, agent, by };
+        self.change(command, asked.idempotency_key, within).await.map(state)
+    }
+
+    async fn release(
+        &self,
+        request: Request<ReleaseRequest>,
+    ) -> Result<Response<AgentStateReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let agent = name("name", &asked.name)?;
+        let to = if asked.ready {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady(reason(&asked.reason)?)
+        };
+        let command = QueueCommand::Release { tenant: TenantId::DEFAULT, agent, to };
+        self.change(command, asked.idempotency_key, within).await.map(state)
     }
 }
 

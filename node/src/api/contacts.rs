@@ -6,8 +6,8 @@ use tandem_cluster::{
     machine::history_key,
 };
 use tandem_proto::api::v1::{
-    Contact, EndContactReply, EndContactRequest, ListContactsReply, ListContactsRequest,
-    ShowContactRequest,
+    Contact, ContactPlacedReply, EndContactReply, EndContactRequest, ListContactsReply,
+    ListContactsRequest, PlaceContactRequest, SetPriorityRequest, ShowContactRequest,
 };
 use tandem_routing::{
     command::{Command, Rejection as QueueRejection},
@@ -17,7 +17,7 @@ use tandem_routing::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, read::View};
+use super::{Api, name, narrow, read::View};
 use crate::{cluster::core::Core, rpc::contacts_server::Contacts};
 
 /// Contacts in one answer, when nothing else is asked for.
@@ -94,6 +94,30 @@ impl Contacts for Api {
         let command = Command::End { contact, reason: EndReason::Operator };
         self.change(command, asked.idempotency_key, within).await?;
         Ok(Response::new(EndContactReply {}))
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<SetPriorityRequest>,
+    ) -> Result<Response<ContactPlacedReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let contact = contact_id(&asked.id)?;
+        let command =
+            Command::SetPriority { contact, priority: narrow("priority", asked.priority)? };
+        self.change(command, asked.idempotency_key, within).await?;
+        Ok(Response::new(ContactPlacedReply {}))
+    }
+
+    async fn place(
+        &self,
+        request: Request<PlaceContactRequest>,
+    ) -> Result<Response<ContactPlacedReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let contact = contact_id(&asked.id)?;
+        let before = if asked.before.is_empty() { None } else { Some(contact_id(&asked.before)?) };
+        let command = Command::Place { contact, before };
+        self.change(command, asked.idempotency_key, within).await?;
+        Ok(Response::new(ContactPlacedReply {}))
     }
 }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod contacts;
 mod queues;
 mod read;
+mod rules;
 mod sites;
 
 use std::{sync::Arc, time::Duration};

@@ -6,17 +6,15 @@ use tandem_proto::api::v1::{
     RemoveQueueRequest,
 };
 use tandem_routing::{
-    command::{Command, NumberSpec, QueueSpec, Reply},
+    command::{Command, NumberRules, NumberSpec, QueueSpec, Reply},
     entity::{LoginState, SiteChoice},
     ids::TenantId,
     requirement::NamedRequirement,
-    rules::QueueRules,
-    strategy::Strategy,
     time::Millis,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, read::View};
+use super::{Api, name, narrow, read::View, rules};
 use crate::rpc::queues_server::Queues;
 
 #[tonic::async_trait]
@@ -55,7 +53,7 @@ impl Queues for Api {
             length_max: queue.length_max,
             wait_max: Millis(queue.wait_max_ms),
         };
-        let rules = QueueRules { strategy: strategy(&queue.strategy)? };
+        let rules = Box::new(rules::queue(&queue)?);
         let command = Command::ConfigureQueue { tenant: TenantId::DEFAULT, queue: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
@@ -89,6 +87,11 @@ impl Queues for Api {
                         .unwrap_or_default(),
                     requirement: view.requirement(&row.requirement),
                     priority: u32::from(row.priority),
+                    prefers_agent: row
+                        .prefers
+                        .map(|(agent, _)| view.agent_name(agent))
+                        .unwrap_or_default(),
+                    prefers_patience_ms: row.prefers.map_or(0, |(_, patience)| patience.0),
                 };
                 queue.numbers().iter().map(number).collect()
             })
@@ -108,7 +111,12 @@ impl Queues for Api {
             requirement: requirement(&number.requirement)?,
             priority: narrow("priority", number.priority)?,
         };
-        let command = Command::PutNumber { tenant: TenantId::DEFAULT, number: spec };
+        let prefers = match number.prefers_agent.as_str() {
+            "" => None,
+            agent => Some((name("prefers_agent", agent)?, Millis(number.prefers_patience_ms))),
+        };
+        let rules = NumberRules { prefers };
+        let command = Command::ConfigureNumber { tenant: TenantId::DEFAULT, number: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
@@ -148,7 +156,8 @@ fn statuses(view: View<'_>) -> Vec<QueueStatus> {
         .collect()
 }
 
-fn requirement(text: &str) -> Result<NamedRequirement, Status> {
+/// A requirement as people write it; empty: anybody.
+pub(super) fn requirement(text: &str) -> Result<NamedRequirement, Status> {
     if text.trim().is_empty() {
         return Ok(NamedRequirement::anybody());
     }
@@ -164,14 +173,4 @@ pub(super) fn put(reply: Reply) -> Response<PutReply> {
         _ => Vec::new(),
     };
     Response::new(PutReply { new_skills })
-}
-
-fn strategy(text: &str) -> Result<Strategy, Status> {
-    if text.is_empty() {
-        return Ok(Strategy::default());
-    }
-    Strategy::named(text).ok_or_else(|| {
-        let known: Vec<&str> = Strategy::ALL.iter().map(|(_, name)| *name).collect();
-        Status::invalid_argument(format!("strategy {text:?} is none of {}", known.join(", ")))
-    })
 }

@@ -14,9 +14,15 @@ use tandem_routing::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Queue,
         SiteChoice, SiteState, WorkState,
     },
-    ids::{QueueId, SiteId, SkillId},
+    ids::{AgentId, QueueId, SiteId, SkillId},
+    name::Name,
+    requirement::Translate,
+    rules::Urgent,
+    state::State,
     time::ClusterTime,
 };
+
+use super::rules;
 
 /// The state with the time at which it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +85,7 @@ impl View<'_> {
         bound: &tandem_routing::requirement::BoundRequirement,
     ) -> String {
         let queue = self.machine.queue();
-        let named = bound.try_map(
-            &mut |skill| queue.skills().get(skill).map(|row| row.name.clone()).ok_or(()),
-            &mut |site| queue.sites().get(site).map(|row| row.name.clone()).ok_or(()),
-        );
+        let named = bound.translate(&mut Spelling(queue));
         named.map(|named| named.to_string()).unwrap_or_default()
     }
 
@@ -103,7 +106,7 @@ impl View<'_> {
     }
 
     pub(super) fn queue(&self, queue: &Queue) -> api::Queue {
-        api::Queue {
+        let mut row = api::Queue {
             name: queue.name.to_string(),
             requirement: self.requirement(&queue.requirement),
             weight: u32::from(queue.weight),
@@ -118,8 +121,10 @@ impl View<'_> {
             wrap_up_ms: queue.wrap_up.0,
             length_max: queue.length_max,
             wait_max_ms: queue.wait_max.0,
-            strategy: queue.rules.strategy.as_str().to_owned(),
-        }
+            ..api::Queue::default()
+        };
+        rules::show(self, &queue.rules, &mut row);
+        row
     }
 
     pub(super) fn sites(&self) -> Vec<api::Site> {
@@ -224,6 +229,16 @@ impl View<'_> {
                     (self.queue_name(*queue), api::Tier { level, position })
                 })
                 .collect(),
+            reserve: agent
+                .reserves
+                .iter()
+                .map(|(queue, level)| (self.queue_name(*queue), u32::from(*level)))
+                .collect(),
+            attributes: agent
+                .attributes
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             tally: Some(api::Tally {
                 contacts: u64::from(agent.tally.contacts),
                 talk_ms: agent.tally.talk.0,
@@ -234,7 +249,7 @@ impl View<'_> {
         }
     }
 
-    fn agent_name(&self, agent: tandem_routing::ids::AgentId) -> String {
+    pub(super) fn agent_name(&self, agent: AgentId) -> String {
         let agent = self.machine.queue().agents().get(&agent);
         agent.map(|agent| agent.name.to_string()).unwrap_or_default()
     }
@@ -295,6 +310,14 @@ impl View<'_> {
             ingress_site: self.site_name(contact.ingress),
             serving_site: self.site_name(contact.serving),
             offers: contact.offers,
+            step: u32::from(contact.stage.step),
+            reserve_levels: u32::from(contact.stage.reserve),
+            urgent: contact.stage.urgent == Urgent::Yes,
+            waits_for: contact
+                .preferred
+                .map(|preferred| self.agent_name(preferred.agent))
+                .unwrap_or_default(),
+            placed: contact.placed.is_some(),
             ..api::Contact::default()
         }
     }
@@ -358,5 +381,29 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::CallerGone => "caller-gone",
         EndReason::TurnedAway => "turned-away",
         EndReason::Failed => "failed",
+    }
+}
+
+/// Names for the ids in a requirement; fails for what was removed.
+struct Spelling<'a>(&'a State);
+
+impl Translate<SkillId, SiteId, AgentId> for Spelling<'_> {
+    type Skill = Name;
+    type Site = Name;
+    type Agent = Name;
+    type Error = ();
+
+    fn skill(&mut self, skill: &SkillId) -> Result<Name, ()> {
+        self.0.skills().get(skill).map(|row| row.name.clone()).ok_or(())
+    }
+
+    fn site(&mut self, site: &SiteId) -> Result<Name, ()> {
+        self.0.sites().get(site).map(|row| row.name.clone()).ok_or(())
+    }
+
+    /// An agent who was removed is shown by the number, so that the rest can be read.
+    fn agent(&mut self, agent: &AgentId) -> Result<Name, ()> {
+        let known = self.0.agents().get(agent).map(|row| row.name.clone());
+        known.or_else(|| agent.to_string().parse().ok()).ok_or(())
     }
 }

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
-    AgentStateReply, ListAgentsReply, ListAgentsRequest, LogInRequest, LogOutRequest,
-    PutAgentRequest, RemoveAgentRequest, SetNotReadyRequest, SetReadyRequest, Tier,
+    AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
+    LogOutRequest, PutAgentRequest, ReleaseRequest, RemoveAgentRequest, SetNotReadyRequest,
+    SetReadyRequest, Tier,
 };
 
 use super::{
@@ -55,6 +56,13 @@ enum Command {
         /// may be repeated.
         #[arg(long = "tier", value_name = "QUEUE=LEVEL[:POSITION]", value_parser = tier)]
         tiers: Vec<(String, Tier)>,
+        /// Their reserve level (1-5) in a queue, which asks them only when a contact has waited for a while
+        /// (`tandem queue put --reserve-after`); may be repeated.
+        #[arg(long = "reserve", value_name = "QUEUE=LEVEL", value_parser = skill)]
+        reserve: Vec<(String, u32)>,
+        /// What else requirements may ask of them; may be repeated.
+        #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+        attributes: Vec<(String, String)>,
         /// File with the password of their phone, "-" for standard input; unchanged when not given.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -97,6 +105,27 @@ enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Give an agent more time for after-contact work, up to what the queue allows.
+    #[command(after_help = "Example:\n  tandem agent extend amy --by 60")]
+    Extend {
+        /// Who.
+        name: String,
+        /// How much more, in seconds.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+        by: u64,
+    },
+    /// Set an agent free from whatever they are in: the last resort when a phone or a person does not
+    /// answer any more. An offer is withdrawn, a conversation ends.
+    #[command(
+        after_help = "Examples:\n  tandem agent release amy\n  tandem agent release amy --not-ready broken-phone"
+    )]
+    Release {
+        /// Who.
+        name: String,
+        /// Leave them not ready, for this reason; ready when not given.
+        #[arg(long, value_name = "REASON")]
+        not_ready: Option<String>,
+    },
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -114,13 +143,24 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, table)
             }
-            Command::Put { name, site, skills, queues, tiers, password_file } => {
+            Command::Put {
+                name,
+                site,
+                skills,
+                queues,
+                tiers,
+                reserve,
+                attributes,
+                password_file,
+            } => {
                 let request = PutAgentRequest {
                     name,
                     site,
                     skills: skills.into_iter().collect::<BTreeMap<_, _>>(),
                     queues,
                     tiers: tiers.into_iter().collect(),
+                    reserve: reserve.into_iter().collect(),
+                    attributes: attributes.into_iter().collect(),
                     password: password_file.map(password).transpose()?.unwrap_or_default(),
                     idempotency_key: session.key(),
                 };
@@ -176,6 +216,21 @@ async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply
                 Command::Ready { name } => {
                     client.set_ready(SetReadyRequest { name: name.clone(), idempotency_key }).await
                 }
+                Command::Extend { name, by } => {
+                    let (name, by_ms) = (name.clone(), by.saturating_mul(1_000));
+                    client
+                        .extend_wrap_up(ExtendWrapUpRequest { name, by_ms, idempotency_key })
+                        .await
+                }
+                Command::Release { name, not_ready } => {
+                    let request = ReleaseRequest {
+                        name: name.clone(),
+                        ready: not_ready.is_none(),
+                        reason: not_ready.clone().unwrap_or_default(),
+                        idempotency_key,
+                    };
+                    client.release(request).await
+                }
                 Command::List { .. } | Command::Put { .. } | Command::Remove { .. } => {
                     Err(tonic::Status::internal("not a change of state"))
                 }
@@ -206,6 +261,11 @@ fn skill(text: &str) -> Result<(String, u32), String> {
     let (name, level) = text.split_once('=').ok_or("write it as skill=level, such as spanish=7")?;
     let level = level.parse().map_err(|_| format!("{level:?} is no level from 1 to 10"))?;
     Ok((name.to_owned(), level))
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value, such as team=red")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn tier(text: &str) -> Result<(String, Tier), String> {

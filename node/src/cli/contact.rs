@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
-    Contact, EndContactRequest, ListContactsReply, ListContactsRequest, ShowContactRequest,
+    Contact, EndContactRequest, ListContactsReply, ListContactsRequest, PlaceContactRequest,
+    SetPriorityRequest, ShowContactRequest,
 };
 
 use super::{
@@ -42,12 +43,41 @@ enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Change the priority of a waiting contact; a place that it was given is given up.
+    #[command(after_help = "Example:\n  tandem contact priority contact_0_123 5")]
+    Priority {
+        /// Its id.
+        id: String,
+        /// 0-10, higher first.
+        priority: u32,
+    },
+    /// Put a waiting contact before another one of its queue, or to the front.
+    #[command(
+        after_help = "Examples:\n  tandem contact place contact_0_123 --before contact_0_120\n  tandem contact place contact_0_123 --front"
+    )]
+    Place {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// End a contact: both sides are hung up.
     #[command(after_help = "Example:\n  tandem contact end contact_0_123")]
     End {
         /// Its id.
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(id = "where", required = true, multiple = false)]
+struct Place {
+    /// Before this contact.
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+    /// Before everybody in its queue.
+    #[arg(long)]
+    front: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -75,6 +105,27 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     })
                     .await?;
                 output::print(form, &reply, show)
+            }
+            Command::Priority { id, priority } => {
+                let request = SetPriorityRequest { id, priority, idempotency_key: session.key() };
+                let reply = session
+                    .change(|channel| {
+                        let request = request.clone();
+                        async { ContactsClient::new(channel).set_priority(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, |_| "done".to_owned())
+            }
+            Command::Place { id, place } => {
+                let before = place.before.unwrap_or_default();
+                let request = PlaceContactRequest { id, before, idempotency_key: session.key() };
+                let reply = session
+                    .change(|channel| {
+                        let request = request.clone();
+                        async { ContactsClient::new(channel).place(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, |_| "done".to_owned())
             }
             Command::End { id } => {
                 let request = EndContactRequest { id, idempotency_key: session.key() };
@@ -129,6 +180,11 @@ fn show(contact: &Contact) -> String {
         ("came in at", contact.ingress_site.clone()),
         ("prefers", contact.serving_site.clone()),
         ("offers", contact.offers.to_string()),
+        ("step", number(contact.step)),
+        ("reserve levels", number(contact.reserve_levels)),
+        ("urgent", yes(contact.urgent)),
+        ("waits for", contact.waits_for.clone()),
+        ("placed by hand", yes(contact.placed)),
     ];
     let rows = facts
         .into_iter()
@@ -152,4 +208,13 @@ fn show(contact: &Contact) -> String {
         text = format!("{text}\n\n{}", output::table(head, legs));
     }
     text
+}
+
+/// A number that is worth showing.
+fn number(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes".to_owned() } else { String::new() }
 }

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
-    ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
-    PutNumberRequest, PutQueueRequest, PutReply, Queue, RemoveNumberRequest, RemoveQueueRequest,
+    AfterDecline, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
+    ListQueuesRequest, Number, PutNumberRequest, PutQueueRequest, PutReply, Queue,
+    RemoveNumberRequest, RemoveQueueRequest, Step, Urgency,
 };
 use tandem_routing::strategy::Strategy;
 
@@ -32,9 +33,9 @@ enum Command {
     },
     /// Create or change a queue. What is not given gets its default.
     #[command(
-        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10"
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40"
     )]
-    Put(PutArguments),
+    Put(Box<PutArguments>),
     /// Remove an empty queue that no number leads to.
     #[command(after_help = "Example:\n  tandem queue remove sales")]
     Remove {
@@ -49,7 +50,7 @@ enum Command {
     },
     /// Let a called number lead to a queue.
     #[command(
-        after_help = "Examples:\n  tandem queue number 8000 --queue sales\n  tandem queue number +442071838750 --queue support --requirement 'french' --priority 5"
+        after_help = "Examples:\n  tandem queue number 8000 --queue sales\n  tandem queue number +442071838750 --queue support --requirement 'french' --priority 5\n  tandem queue number 8001 --queue sales --prefer amy:20"
     )]
     Number {
         /// The number as it is called.
@@ -63,6 +64,9 @@ enum Command {
         /// 0-10, higher first.
         #[arg(long, default_value_t = 0)]
         priority: u32,
+        /// The agent that its callers ask for, and for how long they wait for that one alone.
+        #[arg(long, value_name = "AGENT:SECONDS", value_parser = preferred)]
+        prefer: Option<(String, u64)>,
     },
     /// Take a called number out of service.
     #[command(after_help = "Example:\n  tandem queue remove-number 8000")]
@@ -103,6 +107,91 @@ struct PutArguments {
     /// Who is asked among those who may take a contact.
     #[arg(long, default_value = "longest-idle", value_parser = strategies())]
     strategy: String,
+    #[command(flatten)]
+    timed: TimedArguments,
+}
+
+#[derive(Debug, Args)]
+struct TimedArguments {
+    /// What is asked of agents instead, once a contact has waited for so long; may be repeated, in the order
+    /// of the times. With '!' at the end, what the called number asks besides counts no more.
+    #[arg(long = "step", value_name = "SECONDS:REQUIREMENT", value_parser = step)]
+    steps: Vec<Step>,
+    /// Agents of the next reserve level are asked too, once a contact has waited for so long; may be
+    /// repeated, rising.
+    #[arg(long, value_name = "SECONDS")]
+    reserve_after: Vec<u64>,
+    /// A contact that has waited for so long counts as if it had arrived so much earlier.
+    #[arg(long, value_name = "SECONDS:SECONDS", value_parser = two_times)]
+    urgent: Option<(u64, u64)>,
+    /// For how long an agent is spared who did not answer; 0: until they say that they are ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    after_rona: u64,
+    /// The same for who refused.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    after_refused: u64,
+    /// The same for whose phone was busy.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    after_busy: u64,
+    /// The same for whose phone could not be reached.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    after_unreachable: u64,
+    /// After-contact work with all its extensions (`tandem agent extend`); 0: it cannot be extended.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wrap_up_max: u64,
+    /// A caller who comes back waits for the agent they talked with last: for how long, and how long that
+    /// is remembered.
+    #[arg(long, value_name = "SECONDS:SECONDS", value_parser = two_times)]
+    last_agent: Option<(u64, u64)>,
+}
+
+impl TimedArguments {
+    fn into_wire(self, queue: &mut Queue) {
+        let ms = |s: u64| s.saturating_mul(1_000);
+        queue.steps = self.steps;
+        queue.reserve_after_ms = self.reserve_after.into_iter().map(ms).collect();
+        queue.urgency = self.urgent.map(|(after_ms, advance_ms)| Urgency { after_ms, advance_ms });
+        queue.after_decline = Some(AfterDecline {
+            not_answered_ms: ms(self.after_rona),
+            refused_ms: ms(self.after_refused),
+            busy_ms: ms(self.after_busy),
+            unreachable_ms: ms(self.after_unreachable),
+        });
+        queue.wrap_up_max_ms = ms(self.wrap_up_max);
+        queue.last_agent = self
+            .last_agent
+            .map(|(patience_ms, remembered_ms)| LastAgent { patience_ms, remembered_ms });
+    }
+}
+
+/// Seconds before a colon, and what is behind it.
+fn timed(text: &str) -> Result<(u64, &str), String> {
+    let (seconds, rest) = text.split_once(':').ok_or("write it as SECONDS:…, such as 20:…")?;
+    let seconds: u64 =
+        seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
+    Ok((seconds.saturating_mul(1_000), rest))
+}
+
+fn step(text: &str) -> Result<Step, String> {
+    let (after_ms, requirement) = timed(text)?;
+    let (requirement, drop_own) =
+        requirement.strip_suffix('!').map_or((requirement, false), |asked| (asked, true));
+    Ok(Step { after_ms, requirement: requirement.to_owned(), drop_own })
+}
+
+/// Two times in milliseconds.
+fn two_times(text: &str) -> Result<(u64, u64), String> {
+    let (first, rest) = timed(text)?;
+    let second: u64 = rest.parse().map_err(|_| format!("{rest:?} is no number of seconds"))?;
+    Ok((first, second.saturating_mul(1_000)))
+}
+
+fn preferred(text: &str) -> Result<(String, u64), String> {
+    let (agent, seconds) =
+        text.split_once(':').ok_or("write it as AGENT:SECONDS, such as amy:20")?;
+    let seconds: u64 =
+        seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
+    Ok((agent.to_owned(), seconds.saturating_mul(1_000)))
 }
 
 fn strategies() -> PossibleValuesParser {
@@ -162,8 +251,16 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, put)
             }
-            Command::Number { number, queue, requirement, priority } => {
-                let number = Some(Number { number, queue, requirement, priority });
+            Command::Number { number, queue, requirement, priority, prefer } => {
+                let (prefers_agent, prefers_patience_ms) = prefer.unwrap_or_default();
+                let number = Some(Number {
+                    number,
+                    queue,
+                    requirement,
+                    priority,
+                    prefers_agent,
+                    prefers_patience_ms,
+                });
                 let request = PutNumberRequest { number, idempotency_key: key };
                 let reply = session
                     .change(|channel| {
@@ -190,7 +287,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 impl PutArguments {
     fn into_wire(self) -> Queue {
         let ms = |s: u64| s.saturating_mul(1_000);
-        Queue {
+        let mut queue = Queue {
             name: self.name,
             requirement: self.requirement,
             weight: self.weight,
@@ -206,7 +303,10 @@ impl PutArguments {
             length_max: self.length_max,
             wait_max_ms: ms(self.wait_max),
             strategy: self.strategy,
-        }
+            ..Queue::default()
+        };
+        self.timed.into_wire(&mut queue);
+        queue
     }
 }
 

@@ -391,7 +391,7 @@ impl Machine {
                 OfferEnd::Expired | OfferEnd::Declined(_) => {
                     self.end_leg(leg, EndCause::NotAnswered);
                 }
-                OfferEnd::ContactGone | OfferEnd::OwnerLost => {
+                OfferEnd::ContactGone | OfferEnd::OwnerLost | OfferEnd::Withdrawn => {
                     self.end_leg(leg, EndCause::OfferWithdrawn);
                 }
             }

@@ -1,13 +1,15 @@
 //! Agents: login, readiness, device.
 
 use crate::{
-    command::{Event, Readiness, Rejection, Reply},
+    command::{Event, OfferEnd, Readiness, Rejection, Reply},
     entity::{
-        Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, WorkItem, WorkState,
+        Agent, DeviceState, EndReason, LoginState, LogoutAfter, NotReadyReason, Tally, WorkItem,
+        WorkState,
     },
     ids::{AgentId, TenantId},
     name::Name,
     state::State,
+    time::Millis,
 };
 
 impl State {
@@ -65,8 +67,7 @@ impl State {
             row.next_not_ready = None;
         });
         events.push(Event::AgentChanged(id));
-        // Contacts that were kept for this agent's site may go elsewhere now.
-        self.add_work(WorkItem::Rematch);
+        self.agent_leaves(id);
         Ok(Reply::Done)
     }
 
@@ -95,7 +96,65 @@ impl State {
         Ok(Reply::Done)
     }
 
+    pub(super) fn extend_wrap_up(
+        &mut self,
+        tenant: TenantId,
+        name: &Name,
+        by: Millis,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let agent = self.agent(tenant, name)?;
+        let (WorkState::WrapUp(until), Some(ends_by)) = (&agent.work, agent.wrap_up_ends_by) else {
+            return Err(Rejection::WrapUpMustBeExtensible(name.clone()));
+        };
+        let ends_by = if planted!(self, WrapUpHasNoEnd) { *until + by } else { ends_by };
+        let (id, until) = (agent.id, (*until + by).min(ends_by));
+        self.update_agent(id, |row| row.work = WorkState::WrapUp(until));
+        events.push(Event::AgentChanged(id));
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn release(
+        &mut self,
+        tenant: TenantId,
+        name: &Name,
+        to: &Readiness,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        let agent = self.agent(tenant, name)?;
+        if agent.login == LoginState::LoggedOut {
+            return Err(Rejection::AgentMustBeLoggedIn(name.clone()));
+        }
+        let (id, work) = (agent.id, agent.work.clone());
+        let to = if planted!(self, ReleasedStaysReady) { &Readiness::Ready } else { to };
+        // Not ready in between, so that what they are set free from is not given to them again.
+        let waiting = match work {
+            WorkState::Offered(number) => {
+                self.end_offer(number, OfferEnd::Withdrawn, events).map(|offer| offer.contact)
+            }
+            WorkState::Busy(contact) => {
+                self.end_without_match(contact, EndReason::Operator, events)?;
+                None
+            }
+            _ => None,
+        };
+        if self.agents.get(&id).is_some_and(|row| row.login != LoginState::LoggedOut) {
+            self.put_into(id, to, events);
+        }
+        match waiting {
+            // Both may be free: somebody may be ahead of the contact, and others free for it.
+            Some(_) => self.add_work(WorkItem::Rematch),
+            None => self.match_agent(id, events),
+        }
+        Ok(Reply::Done)
+    }
+
     fn enter(&mut self, id: AgentId, to: &Readiness, events: &mut Vec<Event>) {
+        self.put_into(id, to, events);
+        self.match_agent(id, events);
+    }
+
+    fn put_into(&mut self, id: AgentId, to: &Readiness, events: &mut Vec<Event>) {
         let now = self.counters.now;
         let turn = self.counters.ordinal;
         let work = match to {
@@ -107,7 +166,6 @@ impl State {
             row.next_not_ready = None;
         });
         events.push(Event::AgentChanged(id));
-        self.match_agent(id, events);
     }
 
     /// Takes over what is known of an agent's phone (from bindings and takeovers, in
@@ -121,7 +179,7 @@ impl State {
         self.match_agent(id, events);
     }
 
-    fn agent(&self, tenant: TenantId, name: &Name) -> Result<&Agent, Rejection> {
+    pub(super) fn agent(&self, tenant: TenantId, name: &Name) -> Result<&Agent, Rejection> {
         self.agent_named(tenant, name).ok_or_else(|| Rejection::AgentMustExist(name.clone()))
     }
 }

@@ -6,19 +6,22 @@ use std::{
 };
 
 use crate::{
-    command::{AgentSpec, NumberSpec, QueueSpec, Rejection, Reply, Unfinished, check},
+    command::{
+        AgentRules, AgentSpec, NumberRules, NumberSpec, QueueSpec, Rejection, Reply, Unfinished,
+        check,
+    },
     entity::{
         Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Queue, Respread, Site,
-        SiteState, Skill, Tally, Tier, WorkItem, WorkState,
+        SiteState, Tally, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
     limits::{
         AGENTS_MAX, CLASSES_MAX, CLASSES_PER_QUEUE_MAX, NUMBERS_MAX, QUEUES_MAX, SITE_WEIGHT_MAX,
-        SITES_MAX, SKILLS_MAX,
+        SITES_MAX,
     },
     name::Name,
-    requirement::{BoundRequirement, NamedRequirement, SharedRequirement},
-    rules::QueueRules,
+    requirement::{NamedRequirement, SharedRequirement},
+    rules::{NamedQueueRules, Step},
     state::State,
 };
 
@@ -73,21 +76,31 @@ impl State {
         &mut self,
         tenant: TenantId,
         spec: &QueueSpec,
-        rules: Option<&QueueRules>,
+        rules: Option<&NamedQueueRules>,
     ) -> Result<Reply, Rejection> {
         check::queue(spec)?;
+        rules.map_or(Ok(()), check::queue_rules)?;
         let existing = self.queue_named(tenant, &spec.name).cloned();
         if existing.is_none() {
             check::room("queues", self.queues.len(), QUEUES_MAX)?;
         }
-        self.check_new_skills(tenant, skills_of(&spec.requirement))?;
-        self.check_sites(&spec.requirement)?;
+        let steps = rules.into_iter().flat_map(|rules| &rules.steps);
+        let requirements = steps.map(|step| &step.requirement).chain([&spec.requirement]);
+        self.check_words(tenant, requirements, [])?;
         if let Some(queue) = &existing
-            && !self.is_bound(tenant, &spec.requirement, &queue.requirement)
+            && self.asks_anything_new(tenant, queue, spec, rules)
         {
-            self.check_new_requirement(queue.id)?;
+            self.check_new_classes(queue.id)?;
         }
-        let (requirement, new_skills) = self.bind(tenant, &spec.requirement);
+        let mut new_skills = Vec::new();
+        let requirement = self.bind(tenant, &spec.requirement, &mut new_skills);
+        let rules = rules.map(|rules| self.bind_rules(tenant, rules, &mut new_skills));
+        #[cfg(feature = "planted")]
+        let rules = rules.map(|rules| {
+            let urgency = rules.urgency.filter(|_| !planted!(self, UrgencyIsIgnored));
+            crate::rules::BoundQueueRules { urgency, ..rules }
+        });
+        let rules = rules.map(Arc::new);
         let id = existing.as_ref().map_or_else(
             || {
                 self.counters.queue += 1;
@@ -109,8 +122,7 @@ impl State {
             wait_max: spec.wait_max,
             rules: rules
                 .filter(|_| existing.is_none() || !planted!(self, StrategyStays))
-                .or(existing.as_ref().map(|queue| &queue.rules))
-                .cloned()
+                .or(existing.as_ref().map(|queue| queue.rules.clone()))
                 .unwrap_or_default(),
             assigned: existing.map(|queue| queue.assigned).unwrap_or_default(),
         });
@@ -121,9 +133,9 @@ impl State {
         Ok(Reply::Put { new_skills })
     }
 
-    /// A queue whose requirement changes may get another class for each one that its contacts are in,
-    /// beside the old ones until all contacts have followed.
-    fn check_new_requirement(&self, queue: QueueId) -> Result<(), Rejection> {
+    /// A queue that changes may get another class for each one that its contacts are in, beside the old ones
+    /// until all contacts have followed.
+    fn check_new_classes(&self, queue: QueueId) -> Result<(), Rejection> {
         let new = self.index.class_count_of(queue);
         if new == 0 {
             return Ok(());
@@ -154,9 +166,8 @@ impl State {
             self.update_agent(agent, |row| {
                 Arc::make_mut(&mut row.queues).remove(&queue);
                 row.asked.remove(&queue);
-                if row.tiers.contains_key(&queue) {
-                    Arc::make_mut(&mut row.tiers).remove(&queue);
-                }
+                drop_queue(&mut row.tiers, queue);
+                drop_queue(&mut row.reserves, queue);
             });
         }
         self.remove_queue(queue);
@@ -167,9 +178,12 @@ impl State {
         &mut self,
         tenant: TenantId,
         spec: &NumberSpec,
+        rules: Option<&NumberRules>,
     ) -> Result<Reply, Rejection> {
         check::number(spec)?;
-        match self.numbers.get(&spec.number) {
+        rules.map_or(Ok(()), check::number_rules)?;
+        let existing = self.numbers.get(&spec.number);
+        match existing {
             Some(number) if number.tenant != tenant => {
                 return Err(Rejection::NumberMustBeOwn(spec.number.clone()));
             }
@@ -180,11 +194,18 @@ impl State {
             .queue_named(tenant, &spec.queue)
             .ok_or_else(|| Rejection::QueueMustExist(spec.queue.clone()))?
             .id;
-        self.check_new_skills(tenant, skills_of(&spec.requirement))?;
-        self.check_sites(&spec.requirement)?;
-        let (requirement, new_skills) = self.bind(tenant, &spec.requirement);
-        let number = spec.number.clone();
-        self.numbers.insert(Number { tenant, number, queue, requirement, priority: spec.priority });
+        let prefers = match rules {
+            None => existing.and_then(|number| number.prefers),
+            Some(rules) => match &rules.prefers {
+                None => None,
+                Some((agent, patience)) => Some((self.agent(tenant, agent)?.id, *patience)),
+            },
+        };
+        self.check_words(tenant, [&spec.requirement], [])?;
+        let mut new_skills = Vec::new();
+        let requirement = self.bind(tenant, &spec.requirement, &mut new_skills);
+        let (number, priority) = (spec.number.clone(), spec.priority);
+        self.numbers.insert(Number { tenant, number, queue, requirement, priority, prefers });
         Ok(Reply::Put { new_skills })
     }
 
@@ -206,9 +227,10 @@ impl State {
         &mut self,
         tenant: TenantId,
         spec: &AgentSpec,
-        tiers: Option<&BTreeMap<Name, Tier>>,
+        rules: Option<&AgentRules>,
     ) -> Result<Reply, Rejection> {
         check::agent(spec)?;
+        rules.map_or(Ok(()), check::agent_rules)?;
         let site = self.site_id(&spec.site)?;
         let mut queues = BTreeSet::new();
         for name in &spec.queues {
@@ -217,13 +239,30 @@ impl State {
                 .ok_or_else(|| Rejection::QueueMustExist(name.clone()))?;
             queues.insert(queue.id);
         }
-        let tiers = tiers.filter(|_| !planted!(self, TiersAreForgotten));
-        let tiers = tiers.map(|tiers| self.bind_tiers(tenant, spec, tiers)).transpose()?;
-        let existing = self.agent_named(tenant, &spec.name).map(|agent| agent.id);
+        let existing = self.agent_named(tenant, &spec.name);
         if existing.is_none() {
             check::room("agents", self.agents.len(), AGENTS_MAX)?;
         }
-        self.check_new_skills(tenant, spec.skills.keys().cloned().collect())?;
+        let (mut tiers, mut reserves, mut attributes) = existing
+            .map_or_else(Default::default, |row| {
+                (row.tiers.clone(), row.reserves.clone(), row.attributes.clone())
+            });
+        let existing = existing.map(|row| row.id);
+        match rules.filter(|_| !planted!(self, TiersAreForgotten)) {
+            Some(rules) => {
+                tiers = Arc::new(self.bind_per_queue(tenant, spec, &rules.tiers)?);
+                reserves = Arc::new(self.bind_per_queue(tenant, spec, &rules.reserves)?);
+                if planted!(self, ReserveIsAskedAtOnce) {
+                    reserves = Arc::default();
+                }
+                attributes = Arc::new(rules.attributes.clone());
+            }
+            None => {
+                keep_only(&mut tiers, &queues);
+                keep_only(&mut reserves, &queues);
+            }
+        }
+        self.check_words(tenant, [], spec.skills.keys())?;
         let mut new_skills = Vec::new();
         let skills: BTreeMap<SkillId, u8> = spec
             .skills
@@ -236,13 +275,10 @@ impl State {
                 self.update_agent(id, |row| {
                     row.site = site;
                     row.skills = skills;
-                    if let Some(tiers) = tiers {
-                        row.tiers = Arc::new(tiers);
-                    }
+                    row.tiers = tiers;
+                    row.reserves = reserves;
+                    row.attributes = attributes;
                     row.asked.retain(|queue, _| queues.contains(queue));
-                    if row.tiers.keys().any(|queue| !queues.contains(queue)) {
-                        Arc::make_mut(&mut row.tiers).retain(|queue, _| queues.contains(queue));
-                    }
                     row.queues = queues;
                 });
                 self.add_work(WorkItem::Rematch);
@@ -266,31 +302,14 @@ impl State {
                     tally: Tally::default(),
                     turn: self.counters.ordinal,
                     asked: BTreeMap::new(),
-                    tiers: Arc::new(tiers.unwrap_or_default()),
+                    tiers,
+                    reserves,
+                    attributes,
+                    wrap_up_ends_by: None,
                 });
             }
         }
         Ok(Reply::Put { new_skills })
-    }
-
-    /// Tiers by ids; each must be of a queue that the agent serves.
-    fn bind_tiers(
-        &self,
-        tenant: TenantId,
-        spec: &AgentSpec,
-        tiers: &BTreeMap<Name, Tier>,
-    ) -> Result<BTreeMap<QueueId, Tier>, Rejection> {
-        let mut bound = BTreeMap::new();
-        for (name, tier) in tiers {
-            check::tier(*tier)?;
-            let queue = self.queue_named(tenant, name).filter(|_| spec.queues.contains(name));
-            let queue = queue.ok_or_else(|| Rejection::QueueMustBeServed {
-                agent: spec.name.clone(),
-                queue: name.clone(),
-            })?;
-            bound.insert(queue.id, *tier);
-        }
-        Ok(bound)
     }
 
     pub(super) fn remove_agent_named(
@@ -305,97 +324,45 @@ impl State {
             return Err(Rejection::AgentMustBeLoggedOut(name.clone()));
         }
         let id = agent.id;
+        self.agent_leaves(id);
         self.remove_agent(id);
         Ok(Reply::Done)
     }
 
-    /// True when the named requirement is this one with ids already; changes nothing.
-    fn is_bound(
+    /// True unless a queue's requirement and steps are these already; changes nothing.
+    fn asks_anything_new(
         &self,
         tenant: TenantId,
-        named: &NamedRequirement,
-        bound: &BoundRequirement,
+        queue: &Queue,
+        spec: &QueueSpec,
+        rules: Option<&NamedQueueRules>,
     ) -> bool {
-        self.try_bind(tenant, named).is_ok_and(|requirement| requirement == *bound)
-    }
-
-    // --- names to ids ---------------------------------------------------------------------------
-
-    pub(super) fn site_id(&self, name: &Name) -> Result<SiteId, Rejection> {
-        let site = self.site_named(name).ok_or_else(|| Rejection::SiteMustExist(name.clone()))?;
-        Ok(site.id)
-    }
-
-    fn check_new_skills(&self, tenant: TenantId, names: BTreeSet<Name>) -> Result<(), Rejection> {
-        let new = names
-            .into_iter()
-            .filter(|name| !self.index.skill_by_name.contains_key(&(tenant, name.clone())))
-            .count();
-        if new == 0 {
-            return Ok(());
-        }
-        check::room("skills", self.skills.len() + new - 1, SKILLS_MAX)
-    }
-
-    fn check_sites(&self, requirement: &NamedRequirement) -> Result<(), Rejection> {
-        requirement
-            .try_map(&mut |skill: &Name| Ok(skill.clone()), &mut |site| self.site_id(site))
-            .map(|_| ())
-    }
-
-    /// The requirement with ids; skills that are named for the first time are created. Sites must
-    /// have been checked.
-    fn bind(
-        &mut self,
-        tenant: TenantId,
-        requirement: &NamedRequirement,
-    ) -> (SharedRequirement, Vec<Name>) {
-        let mut new_skills = Vec::new();
-        for name in skills_of(requirement) {
-            self.skill_id(tenant, &name, &mut new_skills);
-        }
-        // Every name was checked or created above; a requirement that nobody meets is the safe
-        // reading of the impossible case.
-        let nobody = BoundRequirement::Any(Vec::new());
-        (self.try_bind(tenant, requirement).unwrap_or(nobody).into(), new_skills)
-    }
-
-    fn try_bind(
-        &self,
-        tenant: TenantId,
-        requirement: &NamedRequirement,
-    ) -> Result<BoundRequirement, ()> {
-        let bound = requirement.try_map(
-            &mut |name: &Name| {
-                self.index.skill_by_name.get(&(tenant, name.clone())).copied().ok_or(())
-            },
-            &mut |name| self.index.site_by_name.get(name).copied().ok_or(()),
-        )?;
-        Ok(bound.canonical())
-    }
-
-    fn skill_id(&mut self, tenant: TenantId, name: &Name, new: &mut Vec<Name>) -> SkillId {
-        if let Some(id) = self.index.skill_by_name.get(&(tenant, name.clone())) {
-            return *id;
-        }
-        self.counters.skill += 1;
-        let id = SkillId(self.counters.skill);
-        self.insert_skill(Skill { id, tenant, name: name.clone() });
-        new.push(name.clone());
-        id
+        let is = |named: &NamedRequirement, bound: &SharedRequirement| {
+            self.find(tenant, named).as_ref() == Some(&**bound)
+        };
+        let same_steps = rules.is_none_or(|rules| {
+            let (old, new) = (&queue.rules.steps, &rules.steps);
+            let same = |(new, old): (&Step<NamedRequirement>, &Step<SharedRequirement>)| {
+                (new.after, new.own) == (old.after, old.own)
+                    && is(&new.requirement, &old.requirement)
+            };
+            old.len() == new.len()
+                && new.iter().zip(old).all(same)
+                && rules.reserve_after == queue.rules.reserve_after
+        });
+        !(same_steps && is(&spec.requirement, &queue.requirement))
     }
 }
 
-fn skills_of(requirement: &NamedRequirement) -> BTreeSet<Name> {
-    let mut names = BTreeSet::new();
-    let walked = requirement.try_map(
-        &mut |name: &Name| {
-            names.insert(name.clone());
-            Ok::<_, std::convert::Infallible>(())
-        },
-        &mut |_| Ok(()),
-    );
-    match walked {
-        Ok(_) => names,
+/// Drops what is configured for queues that an agent does not serve.
+fn keep_only<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queues: &BTreeSet<QueueId>) {
+    if values.keys().any(|queue| !queues.contains(queue)) {
+        Arc::make_mut(values).retain(|queue, _| queues.contains(queue));
+    }
+}
+
+fn drop_queue<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queue: QueueId) {
+    if values.contains_key(&queue) {
+        Arc::make_mut(values).remove(&queue);
     }
 }

@@ -3,16 +3,17 @@
 use crate::{
     command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
     entity::{
-        Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Number, Queue,
-        Reservation, SiteChoice, SiteState, WorkItem, WorkState,
+        Agent, Contact, ContactState, DeviceState, EndReason, LastAgent, LoginState,
+        NotReadyReason, Number, Preferred, Queue, Reservation, SiteChoice, SiteState, WorkItem,
+        WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
     limits::{
-        CLASSES_MAX, CLASSES_PER_QUEUE_MAX, CONFIRM_HOLD_MS, CONTACTS_MAX, RESERVATION_MS,
-        RESERVATIONS_MAX,
+        CLASSES_MAX, CLASSES_PER_QUEUE_MAX, CONFIRM_HOLD_MS, CONTACTS_MAX, LAST_AGENTS_MAX,
+        RESERVATION_MS, RESERVATIONS_MAX,
     },
     matching::Idle,
-    requirement::SharedRequirement,
+    rules::Stage,
     state::State,
     time::{ClusterTime, Millis},
 };
@@ -49,14 +50,15 @@ impl State {
 
         let id = ContactId { group, ordinal: self.counters.ordinal };
         let mut contact = self.new_contact(id, enqueue, &number, ingress);
-        contact.follow(&queue);
-        self.check_class(queue.id, &contact.requirement)?;
+        contact.follow(&queue, self.counters.now);
+        self.check_class(&contact)?;
         if let Some(place) = self.remove_reservation(&(queue.id, contact.caller.clone())) {
             if !planted!(self, ReservedPlaceIsForgotten) {
                 contact.arrival = place.arrival;
             }
-            contact.follow(&queue);
+            contact.follow(&queue, self.counters.now);
         }
+        contact.preferred = self.preferred(&contact, &number, &queue);
         contact.serving = self.assign_site(&contact, &queue);
         contact.widen_at = widen_at(&contact, &queue, self.counters.now);
         self.insert_contact(contact);
@@ -93,20 +95,112 @@ impl State {
             state: ContactState::Queued,
             last_offer: None,
             offers: 0,
+            stage: Stage::default(),
+            stage_at: None,
+            placed: None,
+            preferred: None,
         }
     }
 
-    /// A requirement that is new may not make too many classes.
-    fn check_class(
-        &self,
-        queue: QueueId,
-        requirement: &SharedRequirement,
-    ) -> Result<(), Rejection> {
-        if self.index.has_class(queue, requirement) {
+    /// The agent whom a new contact waits for alone: the one that its number asks for, else the one that
+    /// the caller talked with last; if that agent is at work and may serve it.
+    fn preferred(&self, contact: &Contact, number: &Number, queue: &Queue) -> Option<Preferred> {
+        let last = queue.rules.last_agent.filter(|_| !contact.caller.is_withheld());
+        let last = last.and_then(|rule| {
+            let row = self.last_agents.get(&(queue.id, contact.caller.clone()))?;
+            Some((row.agent, rule.patience))
+        });
+        let serves = |agent: &AgentId| {
+            let row = self.agents.get(agent);
+            row.is_some_and(|row| row.login != LoginState::LoggedOut && row.serves(contact))
+        };
+        let mut wanted = number.prefers.into_iter().chain(last);
+        let (agent, patience) = wanted.find(|(agent, _)| serves(agent))?;
+        Some(Preferred { agent, until: self.counters.now + patience })
+    }
+
+    /// Remembers whom a caller talks with, if the queue does.
+    fn remember(&mut self, id: ContactId, agent: AgentId) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let Some(rule) = self.queues.get(&contact.queue).and_then(|row| row.rules.last_agent)
+        else {
+            return;
+        };
+        let full = self.last_agents.len() >= LAST_AGENTS_MAX;
+        if contact.caller.is_withheld() || full || planted!(self, LastAgentIsForgotten) {
+            return;
+        }
+        let (tenant, queue, caller) = (contact.tenant, contact.queue, contact.caller.clone());
+        let expires = self.counters.now + rule.remembered;
+        self.put_last_agent(LastAgent { tenant, queue, caller, agent, expires });
+    }
+
+    pub(super) fn set_priority(&mut self, id: ContactId, priority: u8) -> Result<Reply, Rejection> {
+        check::priority(priority)?;
+        let stays = planted!(self, PriorityStays);
+        self.reorder(id, |row| {
+            if !stays {
+                row.priority = priority;
+            }
+            row.placed = None;
+        })
+    }
+
+    pub(super) fn place(
+        &mut self,
+        id: ContactId,
+        before: Option<ContactId>,
+    ) -> Result<Reply, Rejection> {
+        let queue = self.waiting(id)?.queue;
+        let next = match before {
+            None => self.index.first_of_queue(queue),
+            Some(other) => {
+                let row = self.waiting(other)?;
+                if row.queue != queue {
+                    return Err(Rejection::ContactsMustBeInOneQueue(id, other));
+                }
+                Some(row.wait_key())
+            }
+        };
+        // Before itself is where it is.
+        let Some(next) = next.filter(|next| next.contact() != id) else { return Ok(Reply::Done) };
+        let step = if planted!(self, PlaceIsTakenBehind) { -1 } else { 1 };
+        let place = next.effective_arrival_ms.saturating_sub(step);
+        self.reorder(id, |row| row.placed = Some(place))
+    }
+
+    fn waiting(&self, id: ContactId) -> Result<&Contact, Rejection> {
+        let contact = self.contacts.get(&id).ok_or(Rejection::ContactMustBeLive(id))?;
+        if contact.is_waiting() { Ok(contact) } else { Err(Rejection::ContactMustBeWaiting(id)) }
+    }
+
+    /// Changes what a waiting contact's place follows from.
+    fn reorder(
+        &mut self,
+        id: ContactId,
+        change: impl FnOnce(&mut Contact),
+    ) -> Result<Reply, Rejection> {
+        let queue = self.queues.get(&self.waiting(id)?.queue).cloned();
+        self.update_contact(id, |row| {
+            change(row);
+            if let Some(queue) = &queue {
+                row.stand(queue);
+            }
+        });
+        if self.index.is_confirming() {
+            // Agents may be held for others now.
+            self.add_work(WorkItem::Rematch);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// A contact that is like no other may not make too many classes.
+    fn check_class(&self, contact: &Contact) -> Result<(), Rejection> {
+        if self.index.has_class_of(contact) {
             return Ok(());
         }
         check::room("requirement classes", self.index.class_count(), CLASSES_MAX)?;
-        let classes = self.index.class_count_of(queue);
+        let classes = self.index.class_count_of(contact.queue);
         check::room("requirement classes of one queue", classes, CLASSES_PER_QUEUE_MAX)
     }
 
@@ -170,6 +264,7 @@ impl State {
             row.enter(WorkState::Busy(id), now, turn);
             row.tally.contacts -= u32::from(!counts);
         });
+        self.remember(id, agent);
         let how = OfferEnd::Accepted;
         events.push(Event::OfferEnded { offer: number, contact: id, agent, how });
         events.push(Event::ContactConnected { contact: id, agent, offer: number });
@@ -205,9 +300,23 @@ impl State {
         reason: EndReason,
         events: &mut Vec<Event>,
     ) -> Result<Reply, Rejection> {
+        if let Some(agent) = self.end_without_match(id, reason, events)? {
+            self.match_agent(agent, events);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Ends a contact; the agent that it had, who is not given another one yet.
+    pub(super) fn end_without_match(
+        &mut self,
+        id: ContactId,
+        reason: EndReason,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<AgentId>, Rejection> {
         let contact = self.contacts.get(&id).ok_or(Rejection::ContactMustBeLive(id))?;
         let queue = self.queues.get(&contact.queue);
         let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
+        let wrap_up_max = queue.map_or(Millis(0), |queue| queue.rules.wrap_up_max);
         let now = self.counters.now;
         let freed = match contact.state {
             ContactState::Queued | ContactState::Unconfirmed => None,
@@ -220,6 +329,7 @@ impl State {
                 let then = rests.then(|| WorkState::WrapUp(now + wrap_up));
                 if !planted!(self, AgentIsNotReleased) {
                     self.free_agent(agent, now, then, Idle::BeginsNow);
+                    self.limit_wrap_up(agent, wrap_up_max);
                 }
                 events.push(Event::AgentChanged(agent));
                 Some(agent)
@@ -234,10 +344,16 @@ impl State {
             }
             events.push(Event::ContactEnded { contact: Box::new(contact), reason });
         }
-        if let Some(agent) = freed {
-            self.match_agent(agent, events);
+        Ok(freed)
+    }
+
+    /// Says until when the wrap-up that just began may be extended.
+    fn limit_wrap_up(&mut self, agent: AgentId, wrap_up_max: Millis) {
+        let now = self.counters.now;
+        let wraps_up = |row: &Agent| matches!(row.work, WorkState::WrapUp(_));
+        if wrap_up_max.0 > 0 && self.agents.get(&agent).is_some_and(wraps_up) {
+            self.update_agent(agent, |row| row.wrap_up_ends_by = Some(now + wrap_up_max));
         }
-        Ok(Reply::Done)
     }
 
     /// Remembers since when a caller had waited whose leg was lost by us.
@@ -335,6 +451,7 @@ impl State {
         let queue = self.queues.get(&contact.queue);
         let wait_max = queue.map_or(Millis(0), |queue| queue.wait_max);
         let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
+        let wrap_up_max = queue.map_or(Millis(0), |queue| queue.rules.wrap_up_max);
         let then = match phone {
             AgentPhone::Answers => (wrap_up.0 > 0).then(|| WorkState::WrapUp(now + wrap_up)),
             AgentPhone::Failed => Some(WorkState::NotReady(NotReadyReason::DeviceFailed)),
@@ -356,6 +473,7 @@ impl State {
             row.wait_until = (wait_max.0 > 0).then(|| now + wait_max);
         });
         self.free_agent(agent, now, then, Idle::BeginsNow);
+        self.limit_wrap_up(agent, wrap_up_max);
         events.push(Event::ContactRequeued { contact: id, agent });
         events.push(Event::AgentChanged(agent));
         if self.agents.get(&agent).is_some_and(|row| self.is_available(row)) {

@@ -3,6 +3,7 @@
 //! trace.
 
 mod agents;
+mod bind;
 mod config;
 mod contacts;
 mod work;
@@ -35,7 +36,7 @@ impl State {
             Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
             Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue, None),
             Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),
-            Command::PutNumber { tenant, number } => self.put_number(*tenant, number),
+            Command::PutNumber { tenant, number } => self.put_number(*tenant, number, None),
             Command::RemoveNumber { tenant, number } => self.remove_number(*tenant, number),
             Command::PutAgent { tenant, agent } => self.put_agent_spec(*tenant, agent, None),
             Command::RemoveAgent { tenant, agent } => self.remove_agent_named(*tenant, agent),
@@ -57,9 +58,18 @@ impl State {
             Command::ConfigureQueue { tenant, queue, rules } => {
                 self.put_queue_spec(*tenant, queue, Some(rules))
             }
-            Command::ConfigureAgent { tenant, agent, tiers } => {
-                self.put_agent_spec(*tenant, agent, Some(tiers))
+            Command::ConfigureAgent { tenant, agent, rules } => {
+                self.put_agent_spec(*tenant, agent, Some(rules))
             }
+            Command::ConfigureNumber { tenant, number, rules } => {
+                self.put_number(*tenant, number, Some(rules))
+            }
+            Command::SetPriority { contact, priority } => self.set_priority(*contact, *priority),
+            Command::Place { contact, before } => self.place(*contact, *before),
+            Command::ExtendWrapUp { tenant, agent, by } => {
+                self.extend_wrap_up(*tenant, agent, *by, events)
+            }
+            Command::Release { tenant, agent, to } => self.release(*tenant, agent, to, events),
         }?;
         self.run_work(events);
         Ok(match reply {

@@ -42,10 +42,37 @@ impl State {
             }
             Deadline::WaitMax(contact) => self.waited_too_long(*contact, events),
             Deadline::Hold(contact) => self.end_hold(*contact),
+            Deadline::Stage(contact) => self.next_stage(*contact, events),
+            Deadline::Preferred(_) if planted!(self, PreferredIsWaitedForEver) => {}
+            Deadline::Preferred(contact) => {
+                self.update_contact(*contact, |row| row.preferred = None);
+                self.match_contact(*contact, events);
+            }
+            Deadline::LastAgent(queue, caller) => {
+                self.remove_last_agent(&(*queue, caller.clone()));
+            }
             Deadline::Reservation(queue, caller) => {
                 self.remove_reservation(&(*queue, caller.clone()));
             }
         }
+    }
+
+    /// A timed rule of the queue takes effect for a contact.
+    fn next_stage(&mut self, id: ContactId, events: &mut Vec<Event>) {
+        let now = self.counters.now;
+        if planted!(self, StepsNeverCome) {
+            return;
+        }
+        let Some(queue) = self.contacts.get(&id).and_then(|row| self.queues.get(&row.queue)) else {
+            return;
+        };
+        let queue = queue.clone();
+        self.update_contact(id, |row| row.advance(&queue, now));
+        if self.contacts.get(&id).is_some_and(Contact::holds_agents) {
+            // Others may be held for it now, and some no longer.
+            self.add_work(WorkItem::Rematch);
+        }
+        self.match_contact(id, events);
     }
 
     /// Wrap-up or a pause is over.
@@ -108,6 +135,7 @@ impl State {
                 WorkItem::Follow { queue, next } => self
                     .sweep(next, left, |state, contact| state.follow_queue(contact, queue))
                     .map_next(|next| WorkItem::Follow { queue, next }),
+                WorkItem::SetFree { agent } => self.set_free(agent, left),
             };
             self.take_steps(used);
             match rest {
@@ -119,6 +147,17 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Lets up to `budget` contacts that wait for an agent alone wait for anybody.
+    fn set_free(&mut self, agent: AgentId, budget: usize) -> (usize, Option<WorkItem>) {
+        let some: Vec<ContactId> = self.index.waiting_for(agent).take(budget).collect();
+        for contact in &some {
+            self.update_contact(*contact, |row| row.preferred = None);
+        }
+        let more = self.index.waiting_for(agent).next().is_some();
+        let rest = more.then_some(WorkItem::SetFree { agent });
+        (some.len().max(1), rest)
     }
 
     /// Visits up to `budget` contacts from `next` on.
@@ -159,7 +198,8 @@ impl State {
             return;
         }
         let Some(row) = self.queues.get(&queue).cloned() else { return };
-        self.update_contact(contact.id, |contact| contact.follow(&row));
+        let now = self.counters.now;
+        self.update_contact(contact.id, |contact| contact.follow(&row, now));
     }
 }
 

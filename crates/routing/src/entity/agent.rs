@@ -7,9 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::Contact;
 use crate::{
     ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
     name::Name,
+    requirement::Abilities,
     time::{ClusterTime, Millis},
 };
 
@@ -123,6 +125,12 @@ pub struct Agent {
     pub asked: BTreeMap<QueueId, Ordinal>,
     /// Where they stand in queues that go by tiers; [`Tier::default`] in those that are not named.
     pub tiers: Arc<BTreeMap<QueueId, Tier>>,
+    /// Their reserve level (1-5) in queues that ask them only when a contact has waited for a while.
+    pub reserves: Arc<BTreeMap<QueueId, u8>>,
+    /// What else requirements may ask of them.
+    pub attributes: Arc<BTreeMap<Name, Name>>,
+    /// Until when their after-contact work may be extended.
+    pub wrap_up_ends_by: Option<ClusterTime>,
 }
 
 /// An agent's row as version 1 had it.
@@ -163,6 +171,9 @@ impl From<AgentV1> for Agent {
             turn: Ordinal::default(),
             asked: BTreeMap::new(),
             tiers: Arc::default(),
+            reserves: Arc::default(),
+            attributes: Arc::default(),
+            wrap_up_ends_by: None,
         }
     }
 }
@@ -226,6 +237,26 @@ pub enum LogoutAfter {
 }
 
 impl Agent {
+    /// What requirements ask of them.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities<'_> {
+        Abilities {
+            agent: self.id,
+            site: self.site,
+            skills: &self.skills,
+            attributes: &self.attributes,
+        }
+    }
+
+    /// True when they serve the contact's queue, at its stage, and meet its requirement.
+    #[must_use]
+    pub fn serves(&self, contact: &Contact) -> bool {
+        let reserve = self.reserves.get(&contact.queue).copied().unwrap_or(0);
+        self.queues.contains(&contact.queue)
+            && reserve <= contact.stage.reserve
+            && contact.requirement.is_met(&self.abilities())
+    }
+
     /// True when the agent can be offered a contact, as far as this row tells (their site must
     /// take contacts too).
     #[must_use]
@@ -252,6 +283,7 @@ impl Agent {
         self.work = work;
         self.work_since = now;
         self.turn = turn;
+        self.wrap_up_ends_by = None;
     }
 
     /// True when they have a contact or an offer of one.

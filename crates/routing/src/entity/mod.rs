@@ -4,17 +4,15 @@
 //! `index` and `apply`.
 
 mod agent;
-
-use std::collections::BTreeMap;
+mod contact;
+mod queue;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
-    limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
+    ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
     name::{CallerNumber, Name},
-    requirement::{BoundRequirement, SharedRequirement},
-    rules::QueueRules,
+    requirement::SharedRequirement,
     table::{Row, TableTag},
     time::{ClusterTime, Millis},
 };
@@ -22,6 +20,8 @@ use crate::{
 pub use agent::{
     Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier, WorkState,
 };
+pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKey};
+pub use queue::{Queue, SiteChoice};
 
 /// Counters and the clock: one row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,104 +90,6 @@ pub struct Skill {
     pub name: Name,
 }
 
-/// How a queue chooses the site of the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum SiteChoice {
-    /// The agent who has been idle longest, wherever they sit.
-    #[default]
-    Any,
-    /// An agent of the site where the caller came in, if one is ready; else as `Any`.
-    Nearest,
-    /// An agent of a site chosen in proportion to the sites' weights, if one is ready; else as
-    /// `Any`.
-    Weighted,
-}
-
-/// A named waiting line with rules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Queue {
-    /// Given at creation.
-    pub id: QueueId,
-    /// Owner.
-    pub tenant: TenantId,
-    /// Unique in the tenant.
-    pub name: Name,
-    /// What an agent must meet.
-    pub requirement: SharedRequirement,
-    /// Importance against other queues that share agents, 0-100: one step counts as ten seconds of
-    /// earlier arrival.
-    pub weight: u8,
-    /// Which site's agents are preferred.
-    pub site_choice: SiteChoice,
-    /// For how long after arrival *only* agents of the preferred site are asked. 0: not at all.
-    pub widen_after: Millis,
-    /// How long an agent's phone rings.
-    pub ring: Millis,
-    /// After-contact work.
-    pub wrap_up: Millis,
-    /// Waiting contacts (with those that ring); more are refused.
-    pub length_max: u32,
-    /// Longest wait; the contact then ends. 0: no limit.
-    pub wait_max: Millis,
-    /// Contacts given to each site since the weights last changed (for `SiteChoice::Weighted`).
-    pub assigned: BTreeMap<SiteId, u64>,
-    /// Whatever else is configured.
-    pub rules: QueueRules,
-}
-
-impl Queue {
-    /// What an agent must meet for a contact that asks for this besides.
-    #[must_use]
-    pub fn requirement_with(&self, own: &SharedRequirement) -> SharedRequirement {
-        // Most queues or most numbers ask for nothing more, and there is nothing to put together.
-        if own.is_anybody() {
-            return self.requirement.clone();
-        }
-        if self.requirement.is_anybody() {
-            return own.clone();
-        }
-        let both = vec![(*self.requirement).clone(), (**own).clone()];
-        BoundRequirement::All(both).canonical().into()
-    }
-}
-
-/// A queue's row as version 1 had it: every queue asked the longest idle.
-#[derive(Deserialize)]
-struct QueueV1 {
-    id: QueueId,
-    tenant: TenantId,
-    name: Name,
-    requirement: SharedRequirement,
-    weight: u8,
-    site_choice: SiteChoice,
-    widen_after: Millis,
-    ring: Millis,
-    wrap_up: Millis,
-    length_max: u32,
-    wait_max: Millis,
-    assigned: BTreeMap<SiteId, u64>,
-}
-
-impl From<QueueV1> for Queue {
-    fn from(old: QueueV1) -> Self {
-        Self {
-            id: old.id,
-            tenant: old.tenant,
-            name: old.name,
-            requirement: old.requirement,
-            weight: old.weight,
-            site_choice: old.site_choice,
-            widen_after: old.widen_after,
-            ring: old.ring,
-            wrap_up: old.wrap_up,
-            length_max: old.length_max,
-            wait_max: old.wait_max,
-            assigned: old.assigned,
-            rules: QueueRules::default(),
-        }
-    }
-}
-
 /// A called number: which queue it leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Number {
@@ -201,172 +103,24 @@ pub struct Number {
     pub requirement: SharedRequirement,
     /// Importance of its callers, 0-10, higher first.
     pub priority: u8,
+    /// Whom its callers ask for, and for how long they wait for that agent alone.
+    pub prefers: Option<(AgentId, Millis)>,
 }
 
-/// Why a contact ended. Recorded for each (invariant R3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EndReason {
-    /// The caller hung up before an agent answered.
-    Abandoned,
-    /// The caller hung up after talking.
-    CallerHungUp,
-    /// The agent hung up.
-    AgentHungUp,
-    /// Waited longer than the queue allows.
-    WaitedTooLong,
-    /// An operator ended it.
-    Operator,
-    /// The caller's leg could not be kept after the loss of a node or relay.
-    LegLost,
-    /// Signalling or media failed.
-    Failed,
-    /// The caller's phone says that it knows no such call: they hung up while nobody could hear it, or
-    /// their side lost the call. Which of both, nobody can know.
-    CallerGone,
-    /// The log's word came too late: the caller had been refused, or had left, in the meantime. No place
-    /// is kept: they were promised none, and whoever tried again is in the line already.
-    TurnedAway,
+/// A number's row as version 1 had it.
+#[derive(Deserialize)]
+struct NumberV1 {
+    tenant: TenantId,
+    number: Name,
+    queue: QueueId,
+    requirement: SharedRequirement,
+    priority: u8,
 }
 
-impl EndReason {
-    /// True when the caller may have lost a place by no doing of their own.
-    #[must_use]
-    pub fn may_have_cost_a_place(self) -> bool {
-        matches!(self, Self::LegLost | Self::CallerGone)
-    }
-}
-
-/// Where a contact stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ContactState {
-    /// Waits and may be offered.
-    Queued,
-    /// Its owner was lost: keeps its place, is not offered until its leg answered or media flows.
-    Unconfirmed,
-    /// An agent's phone rings for it.
-    Offered {
-        /// The current offer.
-        offer: OfferNumber,
-        /// To whom.
-        agent: AgentId,
-    },
-    /// Talks with an agent.
-    Connected {
-        /// With whom.
-        agent: AgentId,
-        /// The offer that was accepted.
-        offer: OfferNumber,
-        /// Since when.
-        since: ClusterTime,
-    },
-}
-
-/// One thing waiting for an agent, or talking with one. Ended contacts are not live rows; their
-/// record goes to the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contact {
-    /// Its name for ever.
-    pub id: ContactId,
-    /// Owner.
-    pub tenant: TenantId,
-    /// Where it waits.
-    pub queue: QueueId,
-    /// What an agent must meet: the queue's requirement and `own`, canonical. Follows a change of
-    /// the queue.
-    pub requirement: SharedRequirement,
-    /// What this contact asks besides its queue.
-    pub own_requirement: SharedRequirement,
-    /// 0-10, higher first.
-    pub priority: u8,
-    /// Its importance as time: arrival in ms, earlier by [`PRIORITY_STEP_MS`] per step of priority
-    /// and [`QUEUE_WEIGHT_STEP_MS`] per step of queue weight. Changes only by an entry, so that the
-    /// order of two contacts never changes by waiting.
-    pub effective_arrival_ms: i64,
-    /// When it came; kept through transfer, overflow, site move, takeover (invariant R11).
-    pub arrival: ClusterTime,
-    /// When it was admitted here; differs from `arrival` for a reserved place.
-    pub admitted: ClusterTime,
-    /// The site whose trunk it came in by.
-    pub ingress: SiteId,
-    /// The site whose agents are preferred.
-    pub serving: SiteId,
-    /// Until then only agents of `serving` are asked.
-    pub widen_at: Option<ClusterTime>,
-    /// When it has waited for too long.
-    pub wait_until: Option<ClusterTime>,
-    /// Until then agents are held for it: set with [`ContactState::Unconfirmed`], gone with it, and
-    /// cleared when that time has come.
-    pub hold_until: Option<ClusterTime>,
-    /// The agent whose phone dropped the conversation: offered this contact again only if nobody else
-    /// is free. Forgotten with the next offer.
-    pub left_by: Option<AgentId>,
-    /// Who calls; personal data.
-    pub caller: CallerNumber,
-    /// What was called.
-    pub called: Name,
-    /// Where it stands.
-    pub state: ContactState,
-    /// The latest offer that expired or was withdrawn: a late accept of it still connects if the
-    /// contact was not offered again.
-    pub last_offer: Option<(OfferNumber, AgentId)>,
-    /// Offers made so far.
-    pub offers: u32,
-}
-
-impl Contact {
-    /// True while the contact has a place in the line (also while a phone rings for it).
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        !matches!(self.state, ContactState::Connected { .. })
-    }
-
-    /// True while agents who could serve it are not given to contacts behind it: its owner was lost a
-    /// moment ago, and its leg is being confirmed.
-    #[must_use]
-    pub fn holds_agents(&self) -> bool {
-        self.state == ContactState::Unconfirmed && self.hold_until.is_some()
-    }
-
-    /// Its place among the waiting.
-    #[must_use]
-    pub fn wait_key(&self) -> WaitKey {
-        WaitKey {
-            effective_arrival_ms: self.effective_arrival_ms,
-            arrival: self.arrival,
-            ordinal: self.id.ordinal,
-            group: self.id.group,
-        }
-    }
-
-    /// Takes over what follows from the queue's row, at admission and when the row changes.
-    pub fn follow(&mut self, queue: &Queue) {
-        let shift = u64::from(self.priority) * PRIORITY_STEP_MS
-            + u64::from(queue.weight) * QUEUE_WEIGHT_STEP_MS;
-        let arrival = i64::try_from(self.arrival.0).unwrap_or(i64::MAX);
-        self.effective_arrival_ms = arrival.saturating_sub_unsigned(shift);
-        self.wait_until = (queue.wait_max.0 > 0).then(|| self.arrival + queue.wait_max);
-        self.requirement = queue.requirement_with(&self.own_requirement);
-    }
-}
-
-/// Order among waiting contacts: the smallest goes first (invariant R5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WaitKey {
-    /// See [`Contact::effective_arrival_ms`].
-    pub effective_arrival_ms: i64,
-    /// First tie: who came first.
-    pub arrival: ClusterTime,
-    /// Second tie: who was admitted first.
-    pub ordinal: Ordinal,
-    /// Makes the key unique across groups.
-    pub group: GroupId,
-}
-
-impl WaitKey {
-    /// Whose key it is.
-    #[must_use]
-    pub fn contact(&self) -> ContactId {
-        ContactId { group: self.group, ordinal: self.ordinal }
+impl From<NumberV1> for Number {
+    fn from(old: NumberV1) -> Self {
+        let NumberV1 { tenant, number, queue, requirement, priority } = old;
+        Self { tenant, number, queue, requirement, priority, prefers: None }
     }
 }
 
@@ -402,6 +156,21 @@ pub struct Reservation {
     pub expires: ClusterTime,
 }
 
+/// Whom a caller talked with last in a queue that remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAgent {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Where they waited.
+    pub queue: QueueId,
+    /// Who called.
+    pub caller: CallerNumber,
+    /// With whom they talked.
+    pub agent: AgentId,
+    /// Until when it is remembered.
+    pub expires: ClusterTime,
+}
+
 /// Bulk work that one entry could not finish: the replicated work list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
@@ -429,6 +198,11 @@ pub enum WorkItem {
         queue: QueueId,
         /// The next contact to look at.
         next: ContactId,
+    },
+    /// Let contacts that wait for this agent alone wait for anybody: the agent has left.
+    SetFree {
+        /// Who has left.
+        agent: AgentId,
     },
 }
 
@@ -486,15 +260,40 @@ where
 row!(Counters, Counters, (), |_| (), |_| TenantId::CLUSTER, |_id| Vec::new());
 row!(Site, Site, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
 row!(Skill, Skill, SkillId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
-row!(Queue, Queue, 2, from_version_1::<QueueV1, _>, QueueId, |r| r.id, |r| r.tenant, |id| id
-    .0
-    .to_be_bytes()
-    .to_vec());
-row!(Number, Number, Name, |r| r.number.clone(), |r| r.tenant, |id| id.as_str().into());
+row!(Queue, Queue, 2, from_version_1::<queue::QueueV1, _>, QueueId, |r| r.id, |r| r.tenant, |id| {
+    id.0.to_be_bytes().to_vec()
+});
+row!(
+    Number,
+    Number,
+    2,
+    from_version_1::<NumberV1, _>,
+    Name,
+    |r| r.number.clone(),
+    |r| r.tenant,
+    |id| id.as_str().into()
+);
 row!(Agent, Agent, 2, from_version_1::<agent::AgentV1, _>, AgentId, |r| r.id, |r| r.tenant, |id| {
     id.0.to_be_bytes().to_vec()
 });
-row!(Contact, Contact, ContactId, |r| r.id, |r| r.tenant, |id| contact_bytes(*id));
+row!(
+    Contact,
+    Contact,
+    2,
+    from_version_1::<ContactV1, _>,
+    ContactId,
+    |r| r.id,
+    |r| r.tenant,
+    |id| contact_bytes(*id)
+);
+row!(
+    LastAgent,
+    LastAgent,
+    (QueueId, CallerNumber),
+    |r| (r.queue, r.caller.clone()),
+    |r| r.tenant,
+    |id| [&id.0.0.to_be_bytes()[..], id.1.expose().as_bytes()].concat()
+);
 row!(Offer, Offer, OfferNumber, |r| r.number, |r| r.tenant, |id| id.0.to_be_bytes().into());
 row!(
     Reservation,

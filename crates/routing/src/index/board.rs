@@ -6,7 +6,7 @@
 //! slot is used again.
 
 use super::{
-    filter::Filter,
+    filter::{Filter, Slots},
     planes::{Column, Planes},
 };
 use crate::{
@@ -129,7 +129,7 @@ impl Board {
             if before.is_some_and(|before| before <= first) {
                 return None;
             }
-            let mut mask = leaf.live & filter.pass(&leaf.planes, site);
+            let mut mask = leaf.live & leaf.pass(filter, site);
             if let Some(after) = after {
                 mask &= !leaf.up_to(&after);
             }
@@ -152,7 +152,7 @@ impl Board {
     ) -> Option<ReadyKey> {
         let mut best: Option<ReadyKey> = None;
         for leaf in &self.leaves {
-            let mut mask = leaf.live & filter.pass(&leaf.planes, site);
+            let mut mask = leaf.live & leaf.pass(filter, site);
             if mask == 0 {
                 continue;
             }
@@ -194,6 +194,14 @@ impl Leaf {
         let mut leaf = Self::empty();
         leaf.push(key, levels);
         leaf
+    }
+
+    fn pass(&self, filter: &Filter, site: SiteId) -> u64 {
+        let find = |agent: AgentId| {
+            let slots = self.keys.iter().enumerate();
+            slots.fold(0, |mask, (at, (.., other))| mask | u64::from(*other == agent) << at)
+        };
+        filter.pass(Slots { planes: &self.planes, site, find })
     }
 
     fn first(&self) -> Option<ReadyKey> {

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ids::{QueueId, SkillId},
-    index::filter::{Attribute, Columns},
-    requirement::BoundRequirement,
+    index::filter::{Attribute, Columns, MEMBER},
+    requirement::{Abilities, BoundRequirement},
 };
 
 const SITE: SiteId = SiteId(3);
@@ -34,7 +34,8 @@ fn skill(n: u32, level_min: u8) -> BoundRequirement {
 
 fn meets(requirement: &BoundRequirement, agent: AgentId) -> bool {
     let skills = levels(agent.0).into_iter().map(|(n, level)| (SkillId(n), level)).collect();
-    !agent.0.is_multiple_of(4) && requirement.is_met(&skills, SITE)
+    let by = Abilities { agent, site: SITE, skills: &skills, attributes: &BTreeMap::new() };
+    !agent.0.is_multiple_of(4) && requirement.is_met(&by)
 }
 
 fn fit_of(asked: &[u32], agent: AgentId) -> u64 {
@@ -66,7 +67,7 @@ proptest! {
                     .map(|(n, level)| (columns.of(Attribute::Skill(SkillId(n))), level))
                     .collect();
                 if !n.is_multiple_of(4) {
-                    row.push((columns.of(Attribute::Queue(QUEUE)), 1));
+                    row.push((columns.of(Attribute::Queue(QUEUE)), MEMBER));
                 }
                 (AgentId(n), row)
             })
@@ -110,10 +111,14 @@ proptest! {
                 BoundRequirement::Site(SITE),
             ]),
             BoundRequirement::Not(Box::new(BoundRequirement::Site(SITE))),
+            BoundRequirement::Any(vec![
+                BoundRequirement::Agent(AgentId(77)),
+                BoundRequirement::Agent(AgentId(301)),
+            ]),
         ];
         let edges = [set.iter().nth(set.len() / 3).copied(), set.iter().nth(set.len() / 2).copied()];
         for requirement in &requirements {
-            let filter = Filter::new(QUEUE, requirement, &mut columns);
+            let filter = Filter::new(QUEUE, 0, requirement, &mut columns);
             let passing: Vec<ReadyKey> =
                 set.iter().copied().filter(|(.., agent)| meets(requirement, *agent)).collect();
             for after in [None, edges[0]] {
@@ -130,6 +135,9 @@ proptest! {
                 let asked_here: Vec<u32> = match requirement {
                     BoundRequirement::All(terms) if terms.is_empty() => Vec::new(),
                     BoundRequirement::Not(_) => Vec::new(),
+                    BoundRequirement::Any(terms) if matches!(terms[0], BoundRequirement::Agent(_)) => {
+                        Vec::new()
+                    }
                     _ => asked.clone(),
                 };
                 let mut keys: Vec<ReadyKey> = passing

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     board::{Board, ReadyKey},
-    filter::Filter,
+    filter::{Filter, Slots},
     planes::{Column, Planes},
 };
 use crate::{
@@ -85,13 +85,24 @@ struct Block {
     /// Who is logged in.
     staffed: u64,
     planes: Planes,
+    agents: Vec<AgentId>,
+}
+
+impl Block {
+    fn pass(&self, filter: &Filter, site: SiteId) -> u64 {
+        let find = |agent: AgentId| {
+            let slots = self.agents.iter().enumerate();
+            slots.fold(0, |mask, (at, other)| mask | u64::from(*other == agent) << at)
+        };
+        filter.pass(Slots { planes: &self.planes, site, find })
+    }
 }
 
 impl Floor {
     /// Gives an agent a seat.
     pub(crate) fn seat(
         &mut self,
-        site: SiteId,
+        agent: &Agent,
         levels: Box<[(Column, u8)]>,
         orders: Vec<Order>,
     ) -> Seat {
@@ -102,8 +113,14 @@ impl Floor {
             self.given += 1;
             self.given - 1
         });
-        let seat = Seat { site, number, levels, orders };
+        let seat = Seat { site: agent.site, number, levels, orders };
         if let Some((block, slot)) = self.block(&seat) {
+            if block.agents.len() <= slot as usize {
+                block.agents.resize(slot as usize + 1, AgentId::default());
+            }
+            if let Some(who) = block.agents.get_mut(slot as usize) {
+                *who = agent.id;
+            }
             for (column, level) in &seat.levels {
                 block.planes.set(*column, slot, *level);
             }
@@ -163,17 +180,15 @@ impl Floor {
 
     /// True when somebody who passes is logged in.
     pub(crate) fn is_staffed(&self, filter: &Filter, site: SiteId) -> bool {
-        self.blocks.iter().any(|block| {
-            block.staffed != 0 && block.staffed & filter.pass(&block.planes, site) != 0
-        })
+        self.blocks
+            .iter()
+            .any(|block| block.staffed != 0 && block.staffed & block.pass(filter, site) != 0)
     }
 
     /// True when the agent of this seat passes.
     pub(crate) fn passes(&self, filter: &Filter, seat: &Seat) -> bool {
         let block = self.blocks.get(seat.number as usize / 64);
-        block.is_some_and(|block| {
-            filter.pass(&block.planes, seat.site) >> (seat.number % 64) & 1 == 1
-        })
+        block.is_some_and(|block| block.pass(filter, seat.site) >> (seat.number % 64) & 1 == 1)
     }
 
     pub(crate) fn has_staff_at(&self, seat: &Seat) -> bool {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::filter::Filter;
 use crate::{
     entity::{Contact, ContactState, WaitKey},
-    ids::{QueueId, SiteId},
+    ids::{AgentId, QueueId, SiteId},
     requirement::SharedRequirement,
     strategy::Strategy,
 };
@@ -18,11 +18,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClassId(pub(crate) u32);
 
+/// What makes contacts of one queue equal: how many reserve levels are asked, and the requirement.
+pub(crate) type Kind = (u8, SharedRequirement);
+
 /// Contacts of one queue with equal requirements.
 #[derive(Debug, Clone)]
 pub(crate) struct Class {
     pub(crate) queue: QueueId,
-    pub(crate) requirement: SharedRequirement,
+    pub(crate) kind: Kind,
     pub(crate) filter: Filter,
     /// Contacts that may be offered.
     pub(crate) waiting: Line,
@@ -47,13 +50,22 @@ pub(crate) struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) standing: Standing,
-    /// Only this site may serve it for now.
-    pub(crate) restricted: Option<SiteId>,
+    pub(crate) kept_for: KeptFor,
     pub(crate) key: WaitKey,
 }
 
+/// Who may serve a contact for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeptFor {
+    Anybody,
+    /// Agents of this site, while there are any.
+    Site(SiteId),
+    /// This agent alone. Such contacts stand in no line of a class, but in the agent's own.
+    Agent(AgentId),
+}
+
 /// Which kind of line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
     Waiting,
     Confirming,
@@ -67,8 +79,12 @@ impl Place {
             ContactState::Unconfirmed if contact.holds_agents() => Standing::Confirming,
             _ => return None,
         };
-        let restricted = contact.widen_at.map(|_| contact.serving);
-        Some(Self { standing, restricted, key: contact.wait_key() })
+        let kept_for = match (contact.preferred, contact.widen_at) {
+            (Some(preferred), _) => KeptFor::Agent(preferred.agent),
+            (None, Some(_)) => KeptFor::Site(contact.serving),
+            (None, None) => KeptFor::Anybody,
+        };
+        Some(Self { standing, kept_for, key: contact.wait_key() })
     }
 }
 
@@ -77,14 +93,14 @@ impl Place {
 pub(crate) struct Head {
     pub(crate) key: WaitKey,
     pub(crate) class: ClassId,
-    pub(crate) restricted: Option<SiteId>,
+    pub(crate) kept_for: KeptFor,
 }
 
 /// One queue.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hall {
     pub(crate) strategy: Strategy,
-    pub(crate) classes: BTreeMap<SharedRequirement, ClassId>,
+    pub(crate) classes: BTreeMap<Kind, ClassId>,
     /// Contacts with a place in the line.
     pub(crate) len: u32,
     waiting: BTreeSet<Head>,
@@ -107,11 +123,11 @@ impl Hall {
     }
 
     pub(crate) fn insert(&mut self, class: &mut Class, id: ClassId, place: Place) {
-        let set = class.line_mut(place.standing).set_mut(place.restricted);
+        let set = class.line_mut(place.standing).set_mut(place.kept_for);
         let first = set.first().copied();
         set.insert(place.key);
         if first.is_none_or(|first| place.key < first) {
-            let head = |key| Head { key, class: id, restricted: place.restricted };
+            let head = |key| Head { key, class: id, kept_for: place.kept_for };
             let heads = self.heads_mut(place.standing);
             first.map(|first| heads.remove(&head(first)));
             heads.insert(head(place.key));
@@ -120,15 +136,15 @@ impl Hall {
 
     pub(crate) fn remove(&mut self, class: &mut Class, id: ClassId, place: Place) {
         let line = class.line_mut(place.standing);
-        let set = line.set_mut(place.restricted);
+        let set = line.set_mut(place.kept_for);
         let was_first = set.first() == Some(&place.key);
         set.remove(&place.key);
         let next = set.first().copied();
-        if let (None, Some(site)) = (next, place.restricted) {
+        if let (None, KeptFor::Site(site)) = (next, place.kept_for) {
             line.site.remove(&site);
         }
         if was_first {
-            let head = |key| Head { key, class: id, restricted: place.restricted };
+            let head = |key| Head { key, class: id, kept_for: place.kept_for };
             let heads = self.heads_mut(place.standing);
             heads.remove(&head(place.key));
             next.map(|next| heads.insert(head(next)));
@@ -153,10 +169,10 @@ impl Class {
 }
 
 impl Line {
-    fn set_mut(&mut self, restricted: Option<SiteId>) -> &mut BTreeSet<WaitKey> {
-        match restricted {
-            None => &mut self.any,
-            Some(site) => self.site.entry(site).or_default(),
+    fn set_mut(&mut self, kept_for: KeptFor) -> &mut BTreeSet<WaitKey> {
+        match kept_for {
+            KeptFor::Site(site) => self.site.entry(site).or_default(),
+            KeptFor::Anybody | KeptFor::Agent(_) => &mut self.any,
         }
     }
 
@@ -168,11 +184,11 @@ impl Line {
     }
 
     /// The contact behind this one in the line of the same restriction.
-    pub(crate) fn next(&self, restricted: Option<SiteId>, key: WaitKey) -> Option<WaitKey> {
+    pub(crate) fn next(&self, kept_for: KeptFor, key: WaitKey) -> Option<WaitKey> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let set = match restricted {
-            None => Some(&self.any),
-            Some(site) => self.site.get(&site),
+        let set = match kept_for {
+            KeptFor::Site(site) => self.site.get(&site),
+            KeptFor::Anybody | KeptFor::Agent(_) => Some(&self.any),
         };
         set?.range((Excluded(key), Unbounded)).next().copied()
     }

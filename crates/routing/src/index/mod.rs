@@ -16,17 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::{
     board::{Fit, ReadyKey},
-    filter::{Attribute, Columns, Filter},
+    filter::{Attribute, Columns, Filter, MEMBER},
     floor::{Floor, Order, Seat, Seats},
-    hall::{Class, ClassId, Hall, Head, Line, Place, Standing},
+    hall::{Class, ClassId, Hall, Head, KeptFor, Kind, Line, Place, Standing},
     planes::Column,
 };
 use crate::{
-    entity::{Agent, Contact, LoginState, Offer, Queue, Reservation},
+    entity::{Agent, Contact, LastAgent, LoginState, Offer, Queue, Reservation, WaitKey},
     ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId, SkillId, TenantId},
     limits::IDLE_CLASSES_KEPT,
     name::{CallerNumber, Name},
-    requirement::{BoundRequirement, SharedRequirement},
     strategy::Strategy,
     time::ClusterTime,
 };
@@ -40,7 +39,10 @@ pub(crate) enum Deadline {
     Widen(ContactId),
     WaitMax(ContactId),
     Hold(ContactId),
+    Stage(ContactId),
+    Preferred(ContactId),
     Reservation(QueueId, CallerNumber),
+    LastAgent(QueueId, CallerNumber),
 }
 
 /// All indexes.
@@ -64,6 +66,10 @@ pub(crate) struct Index {
     idle_count: u64,
     /// Contacts for which agents are held.
     confirming: usize,
+    /// Lines of contacts that wait for one agent alone. No empty sets are kept.
+    private: BTreeMap<AgentId, BTreeSet<(Standing, WaitKey, ClassId)>>,
+    /// All contacts that wait for one agent alone, also those who stand in no line.
+    waited_for: BTreeSet<(AgentId, ContactId)>,
 }
 
 // --- reading --------------------------------------------------------------------------------------
@@ -73,12 +79,12 @@ impl Index {
         self.classes.get(id.0 as usize)?.as_ref()
     }
 
-    fn class_id(&self, queue: QueueId, requirement: &SharedRequirement) -> Option<ClassId> {
-        self.halls.get(&queue)?.classes.get(requirement).copied()
+    fn class_id(&self, contact: &Contact) -> Option<ClassId> {
+        self.halls.get(&contact.queue)?.classes.get(&kind_of(contact)).copied()
     }
 
     pub(crate) fn class_of(&self, contact: &Contact) -> Option<&Class> {
-        self.class(self.class_id(contact.queue, &contact.requirement)?)
+        self.class(self.class_id(contact)?)
     }
 
     pub(crate) fn class_count(&self) -> usize {
@@ -91,9 +97,8 @@ impl Index {
         classes.filter_map(|id| self.class(*id)).filter(|class| class.uses > 0).count()
     }
 
-    pub(crate) fn has_class(&self, queue: QueueId, requirement: &SharedRequirement) -> bool {
-        let class = self.class_id(queue, requirement).and_then(|id| self.class(id));
-        class.is_some_and(|class| class.uses > 0)
+    pub(crate) fn has_class_of(&self, contact: &Contact) -> bool {
+        self.class_of(contact).is_some_and(|class| class.uses > 0)
     }
 
     pub(crate) fn queue_len(&self, queue: QueueId) -> u32 {
@@ -112,6 +117,38 @@ impl Index {
     /// The first of every line of all queues, in no order.
     pub(crate) fn all_heads(&self) -> impl Iterator<Item = &Head> {
         self.halls.values().flat_map(|hall| hall.heads(Standing::Waiting))
+    }
+
+    /// Contacts that wait for this agent alone, in their order.
+    pub(crate) fn private(
+        &self,
+        agent: AgentId,
+        standing: Standing,
+    ) -> impl Iterator<Item = (WaitKey, ClassId)> {
+        let all = self.private.get(&agent).into_iter().flatten();
+        all.filter(move |(at, ..)| *at == standing).map(|(_, key, class)| (*key, *class))
+    }
+
+    /// Contacts that wait for this agent alone.
+    pub(crate) fn waiting_for(&self, agent: AgentId) -> impl Iterator<Item = ContactId> {
+        let from = (agent, ContactId::default());
+        let all = self.waited_for.range(from..).take_while(move |(other, _)| *other == agent);
+        all.map(|(_, contact)| *contact)
+    }
+
+    /// The first of a queue who waits or is being confirmed, whoever may serve them. Looks at every line.
+    pub(crate) fn first_of_queue(&self, queue: QueueId) -> Option<WaitKey> {
+        let hall = self.halls.get(&queue)?;
+        let both = [Standing::Waiting, Standing::Confirming];
+        let heads = both.into_iter().filter_map(|standing| hall.heads(standing).first());
+        let private = self.private.values().flatten();
+        let private = private.filter(|(.., id)| self.class(*id).is_some_and(|c| c.queue == queue));
+        heads.map(|head| head.key).chain(private.map(|(_, key, _)| *key)).min()
+    }
+
+    /// Agents for whom alone contacts stand in a line.
+    pub(crate) fn agents_waited_for(&self) -> impl Iterator<Item = AgentId> {
+        self.private.keys().copied()
     }
 
     /// True while agents are held for some contact.
@@ -200,9 +237,9 @@ impl Index {
         }
     }
 
-    /// The class of these contacts, which has one more user now; made when there is none.
-    fn use_class(&mut self, queue: QueueId, requirement: &SharedRequirement) -> ClassId {
-        if let Some(id) = self.class_id(queue, requirement)
+    /// The class of a contact, which has one more user now; made when there is none.
+    fn use_class(&mut self, contact: &Contact) -> ClassId {
+        if let Some(id) = self.class_id(contact)
             && let Some(Some(class)) = self.classes.get_mut(id.0 as usize)
         {
             if class.uses == 0 {
@@ -212,10 +249,11 @@ impl Index {
             class.uses += 1;
             return id;
         }
+        let (queue, kind) = (contact.queue, kind_of(contact));
         let class = Class {
             queue,
-            requirement: requirement.clone(),
-            filter: Filter::new(queue, requirement, &mut self.columns),
+            filter: Filter::new(queue, kind.0, &kind.1, &mut self.columns),
+            kind: kind.clone(),
             waiting: Line::default(),
             confirming: Line::default(),
             uses: 1,
@@ -229,12 +267,12 @@ impl Index {
         if let Some(slot) = self.classes.get_mut(id.0 as usize) {
             *slot = Some(class);
         }
-        self.halls.entry(queue).or_default().classes.insert(requirement.clone(), id);
+        self.halls.entry(queue).or_default().classes.insert(kind, id);
         id
     }
 
-    fn release_class(&mut self, queue: QueueId, requirement: &SharedRequirement) {
-        let Some(id) = self.class_id(queue, requirement) else { return };
+    fn release_class(&mut self, contact: &Contact) {
+        let Some(id) = self.class_id(contact) else { return };
         let Some(Some(class)) = self.classes.get_mut(id.0 as usize) else { return };
         class.uses -= 1;
         if class.uses > 0 {
@@ -255,7 +293,7 @@ impl Index {
             return;
         };
         if let Some(hall) = self.halls.get_mut(&class.queue) {
-            hall.classes.remove(&class.requirement);
+            hall.classes.remove(&class.kind);
         }
         self.free_classes.push(id);
     }
@@ -265,8 +303,9 @@ impl Index {
 
 impl Index {
     pub(crate) fn add_contact(&mut self, contact: &Contact) {
-        let id = self.use_class(contact.queue, &contact.requirement);
+        let id = self.use_class(contact);
         self.count(contact, 1);
+        self.waited_for.extend(alone(contact));
         self.deadlines.extend(contact_deadlines(contact));
         if let Some(place) = Place::of(contact) {
             self.stand(contact.queue, id, place);
@@ -275,30 +314,34 @@ impl Index {
 
     pub(crate) fn remove_contact(&mut self, contact: &Contact) {
         self.count(contact, -1);
+        if let Some(alone) = alone(contact) {
+            self.waited_for.remove(&alone);
+        }
         for deadline in contact_deadlines(contact) {
             self.deadlines.remove(&deadline);
         }
-        if let (Some(place), Some(id)) =
-            (Place::of(contact), self.class_id(contact.queue, &contact.requirement))
-        {
+        if let (Some(place), Some(id)) = (Place::of(contact), self.class_id(contact)) {
             self.leave(contact.queue, id, place);
         }
-        self.release_class(contact.queue, &contact.requirement);
+        self.release_class(contact);
     }
 
     /// Follows a change of a contact that keeps its queue.
     pub(crate) fn change_contact(&mut self, before: &Contact, after: &Contact) {
-        if before.requirement != after.requirement {
-            // Used before the other is released: both may be the last of their queue.
-            self.use_class(after.queue, &after.requirement);
+        if before.requirement != after.requirement || before.stage.reserve != after.stage.reserve {
             self.remove_contact(before);
             self.add_contact(after);
-            self.release_class(after.queue, &after.requirement);
             return;
         }
         if before.is_waiting() != after.is_waiting() {
             self.count(before, -1);
             self.count(after, 1);
+        }
+        if alone(before) != alone(after) {
+            if let Some(alone) = alone(before) {
+                self.waited_for.remove(&alone);
+            }
+            self.waited_for.extend(alone(after));
         }
         if !contact_deadlines(before).eq(contact_deadlines(after)) {
             for deadline in contact_deadlines(before) {
@@ -308,7 +351,7 @@ impl Index {
         }
         let (was, is) = (Place::of(before), Place::of(after));
         if was != is
-            && let Some(id) = self.class_id(after.queue, &after.requirement)
+            && let Some(id) = self.class_id(after)
         {
             if let Some(was) = was {
                 self.leave(after.queue, id, was);
@@ -329,6 +372,10 @@ impl Index {
 
     fn stand(&mut self, queue: QueueId, id: ClassId, place: Place) {
         self.confirming += usize::from(place.standing == Standing::Confirming);
+        if let KeptFor::Agent(agent) = place.kept_for {
+            self.private.entry(agent).or_default().insert((place.standing, place.key, id));
+            return;
+        }
         if let (Some(hall), Some(Some(class))) =
             (self.halls.get_mut(&queue), self.classes.get_mut(id.0 as usize))
         {
@@ -338,6 +385,15 @@ impl Index {
 
     fn leave(&mut self, queue: QueueId, id: ClassId, place: Place) {
         self.confirming -= usize::from(place.standing == Standing::Confirming);
+        if let KeptFor::Agent(agent) = place.kept_for {
+            if let Some(set) = self.private.get_mut(&agent) {
+                set.remove(&(place.standing, place.key, id));
+                if set.is_empty() {
+                    self.private.remove(&agent);
+                }
+            }
+            return;
+        }
         if let (Some(hall), Some(Some(class))) =
             (self.halls.get_mut(&queue), self.classes.get_mut(id.0 as usize))
         {
@@ -352,13 +408,21 @@ impl Index {
     /// Takes an agent in.
     pub(crate) fn add_agent(&mut self, agent: &Agent) {
         self.agent_by_name.insert((agent.tenant, agent.name.clone()), agent.id);
-        let queues = agent.queues.iter().map(|queue| (Attribute::Queue(*queue), 1));
+        let queues = agent.queues.iter().map(|queue| {
+            let reserve = agent.reserves.get(queue).copied().unwrap_or(0);
+            (Attribute::Queue(*queue), MEMBER.saturating_sub(reserve).max(1))
+        });
         let skills = agent.skills.iter().map(|(skill, level)| (Attribute::Skill(*skill), *level));
-        let levels: Box<[(Column, u8)]> =
-            queues.chain(skills).map(|(what, level)| (self.columns.of(what), level)).collect();
+        let pairs = agent.attributes.iter();
+        let pairs = pairs.map(|(key, value)| (Attribute::Pair(key.clone(), value.clone()), 1));
+        let levels: Box<[(Column, u8)]> = queues
+            .chain(skills)
+            .chain(pairs)
+            .map(|(what, level)| (self.columns.of(what), level))
+            .collect();
         let orders = self.orders_of(agent);
         let floor = self.floors.entry(agent.site).or_default();
-        let seat = floor.seat(agent.site, levels, orders);
+        let seat = floor.seat(agent, levels, orders);
         floor.staff(&seat, agent);
         if agent.is_waiting() {
             floor.show(agent, &seat);
@@ -435,6 +499,20 @@ impl Index {
     pub(crate) fn reservation_deadline(row: &Reservation) -> (ClusterTime, Deadline) {
         (row.expires, Deadline::Reservation(row.queue, row.caller.clone()))
     }
+
+    pub(crate) fn last_agent_deadline(row: &LastAgent) -> (ClusterTime, Deadline) {
+        (row.expires, Deadline::LastAgent(row.queue, row.caller.clone()))
+    }
+}
+
+/// The agent for whom alone a contact waits.
+fn alone(contact: &Contact) -> Option<(AgentId, ContactId)> {
+    let preferred = contact.preferred.filter(|_| contact.is_waiting());
+    preferred.map(|preferred| (preferred.agent, contact.id))
+}
+
+fn kind_of(contact: &Contact) -> Kind {
+    (contact.stage.reserve, contact.requirement.clone())
 }
 
 fn work_deadline(agent: &Agent) -> Option<(ClusterTime, Deadline)> {
@@ -446,7 +524,10 @@ fn contact_deadlines(contact: &Contact) -> impl Iterator<Item = (ClusterTime, De
     let widen = contact.widen_at.map(|at| (at, Deadline::Widen(contact.id)));
     let wait_max = contact.wait_until.map(|at| (at, Deadline::WaitMax(contact.id)));
     let hold = contact.hold_until.map(|at| (at, Deadline::Hold(contact.id)));
-    widen.into_iter().chain(wait_max).chain(hold).filter(move |_| waits)
+    let stage = contact.stage_at.map(|at| (at, Deadline::Stage(contact.id)));
+    let preferred = contact.preferred.map(|row| (row.until, Deadline::Preferred(contact.id)));
+    let all = widen.into_iter().chain(wait_max).chain(hold).chain(stage).chain(preferred);
+    all.filter(move |_| waits)
 }
 
 // --- comparing ------------------------------------------------------------------------------------
@@ -462,7 +543,9 @@ pub(crate) struct Comparable<'a> {
     confirming: usize,
     class_count: usize,
     halls: BTreeMap<QueueId, ComparableHall>,
-    classes: BTreeMap<(QueueId, &'a BoundRequirement), (u32, &'a Line, &'a Line)>,
+    classes: BTreeMap<(QueueId, &'a Kind), (u32, &'a Line, &'a Line)>,
+    private: BTreeMap<AgentId, Vec<(Standing, WaitKey, &'a Kind)>>,
+    waited_for: &'a BTreeSet<(AgentId, ContactId)>,
     boards: BTreeMap<(SiteId, Order), Vec<ReadyKey>>,
     seats: BTreeMap<AgentId, ComparableSeat<'a>>,
 }
@@ -471,7 +554,7 @@ pub(crate) struct Comparable<'a> {
 struct ComparableHall {
     strategy: Strategy,
     len: u32,
-    heads: [Vec<(crate::entity::WaitKey, Option<SiteId>)>; 2],
+    heads: [Vec<(WaitKey, KeptFor)>; 2],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -485,7 +568,7 @@ struct ComparableSeat<'a> {
 impl Index {
     pub(crate) fn comparable(&self) -> Comparable<'_> {
         let heads = |hall: &Hall, standing| {
-            hall.heads(standing).iter().map(|head| (head.key, head.restricted)).collect()
+            hall.heads(standing).iter().map(|head| (head.key, head.kept_for)).collect()
         };
         let hall = |hall: &Hall| ComparableHall {
             strategy: hall.strategy,
@@ -511,8 +594,19 @@ impl Index {
                 .flatten()
                 .filter(|class| class.uses > 0)
                 .map(|class| {
-                    let key = (class.queue, &*class.requirement);
+                    let key = (class.queue, &class.kind);
                     (key, (class.uses, &class.waiting, &class.confirming))
+                })
+                .collect(),
+            waited_for: &self.waited_for,
+            private: self
+                .private
+                .iter()
+                .map(|(agent, set)| {
+                    let place = |(standing, key, id): &(Standing, WaitKey, ClassId)| {
+                        Some((*standing, *key, &self.class(*id)?.kind))
+                    };
+                    (*agent, set.iter().filter_map(place).collect())
                 })
                 .collect(),
             boards: self

@@ -4,28 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_routing::{
     AgentPhone, CallerLeg,
-    command::{
-        AgentSpec, Command, DeclineCause, Enqueue, Event, NumberSpec, OfferEnd, QueueSpec,
-        Readiness,
-    },
+    command::{Command, DeclineCause, Enqueue, Event, OfferEnd, Readiness},
     digest::Digest,
-    entity::{
-        DeviceState, EndReason, LoginState, NotReadyReason, SiteChoice, SiteState, Tier, WorkState,
-    },
+    entity::{DeviceState, EndReason, LoginState, NotReadyReason, SiteState, WorkState},
     ids::{AgentId, ContactId, GroupId, OfferNumber, SiteId, TenantId},
     invariants,
+    limits::CONFIRM_HOLD_MS,
     naive::Judge,
     name::{CallerNumber, Name},
-    rules::QueueRules,
     state::State,
-    strategy::Strategy,
     table::table_byte,
     time::Millis,
 };
 
-use crate::script::{Line, millis, parsed};
+use crate::{
+    configure,
+    script::{Line, millis, parsed},
+};
 
-const TENANT: TenantId = TenantId::DEFAULT;
+pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 const GROUP: GroupId = GroupId(0);
 
 #[derive(Default)]
@@ -37,11 +34,20 @@ pub(crate) struct Center {
     contacts: BTreeMap<String, ContactId>,
     /// All offers of each contact, for answers that come late.
     offers: BTreeMap<ContactId, Vec<OfferNumber>>,
+    /// Commands between two checks of all invariants, less one.
+    unchecked_max: u32,
+    unchecked: u32,
 }
 
 type Shown = Vec<String>;
 
 impl Center {
+    /// A center for long histories: the judge is asked after every command, all invariants (which look at
+    /// everything) now and then.
+    pub(crate) fn checked_now_and_then() -> Self {
+        Self { unchecked_max: 15, ..Self::default() }
+    }
+
     /// A center whose queue has this fault.
     #[cfg(feature = "planted")]
     pub(crate) fn with(fault: tandem_routing::planted::Planted) -> Self {
@@ -68,16 +74,22 @@ impl Center {
         match line.verb.as_str() {
             "site" | "open" | "drain" | "close" | "weight" => self.site(line),
             "queue" | "number" | "agent" | "remove-queue" | "remove-agent" => self.configure(line),
-            "login" | "logout" | "ready" | "not-ready" | "phone" => self.agent(line),
+            "login" | "logout" | "ready" | "not-ready" | "phone" | "release" => self.agent(line),
+            "extend" => {
+                let agent = line.word("the agent").and_then(|word| parsed(&word))?;
+                let by = Millis(millis(&line.word("how much")?)?);
+                Ok(self.apply(&Command::ExtendWrapUp { tenant: TENANT, agent, by }))
+            }
             "call" => self.call(line),
             "answer" | "decline" | "hang-up" | "end" | "lose" | "confirm" | "lose-node"
-            | "drop" => self.contact(line),
+            | "drop" | "priority" | "place" => self.contact(line),
             "wait" => self.wait(line),
             "restart" => {
                 self.restart();
                 Ok(Vec::new())
             }
             "show" => self.show(line),
+            "fail" => panic!("a line that fails"),
             other => Err(format!("{other:?} is nothing that can be done")),
         }
     }
@@ -99,36 +111,7 @@ impl Center {
     }
 
     fn configure(&mut self, line: &mut Line) -> Result<Shown, String> {
-        let name: Name = line.word("the name").and_then(|word| parsed(&word))?;
-        let command = match line.verb.as_str() {
-            "queue" => queue(name, line)?,
-            "remove-queue" => Command::RemoveQueue { tenant: TENANT, queue: name },
-            "remove-agent" => Command::RemoveAgent { tenant: TENANT, agent: name },
-            "number" => {
-                let number = NumberSpec {
-                    number: name,
-                    queue: line.setting("queue", parsed)?.ok_or("queue= is missing")?,
-                    requirement: line
-                        .setting("requires", parsed)?
-                        .unwrap_or_else(tandem_routing::requirement::NamedRequirement::anybody),
-                    priority: line.setting("priority", parsed)?.unwrap_or(0),
-                };
-                Command::PutNumber { tenant: TENANT, number }
-            }
-            _ => {
-                let agent = AgentSpec {
-                    name,
-                    site: line.setting("site", parsed)?.ok_or("site= is missing")?,
-                    skills: line.setting("skills", levels)?.unwrap_or_default(),
-                    queues: line
-                        .setting("queues", |text| text.split(',').map(parsed).collect())?
-                        .unwrap_or_default(),
-                };
-                let tiers = line.setting("tiers", tiers)?.unwrap_or_default();
-                Command::ConfigureAgent { tenant: TENANT, agent, tiers }
-            }
-        };
-        Ok(self.apply(&command))
+        Ok(self.apply(&configure::command(line)?))
     }
 
     fn agent(&mut self, line: &mut Line) -> Result<Shown, String> {
@@ -169,6 +152,13 @@ impl Center {
                 }
                 "logout" => Command::LogOut { tenant: TENANT, agent },
                 "ready" => Command::SetReadiness { tenant: TENANT, agent, to: Readiness::Ready },
+                "release" => {
+                    let to = match line.word_if_any().as_deref() {
+                        Some("ready") => Readiness::Ready,
+                        reason => readiness(reason.map(str::to_owned))?,
+                    };
+                    Command::Release { tenant: TENANT, agent, to }
+                }
                 _ => {
                     let to = readiness(line.word_if_any())?;
                     Command::SetReadiness { tenant: TENANT, agent, to }
@@ -246,15 +236,34 @@ impl Center {
                 |state, events| state.offer_owner_lost(offer, events),
                 |judge| judge.offer_owner_lost(offer),
             ),
+            "priority" => {
+                let priority = line.word("the priority").and_then(|word| parsed(&word))?;
+                self.apply(&Command::SetPriority { contact, priority })
+            }
+            "place" => {
+                let before = match line.word("before whom, or front")?.as_str() {
+                    "front" => None,
+                    other => {
+                        let known = self.contacts.get(other);
+                        Some(*known.ok_or_else(|| format!("{other} has not called"))?)
+                    }
+                };
+                self.apply(&Command::Place { contact, before })
+            }
             _ => {
                 let phone = match line.word("what the phone says")?.as_str() {
                     "hung-up" => AgentPhone::Answers,
                     "phone-failed" => AgentPhone::Failed,
                     other => return Err(format!("{other:?} is nothing that a phone says")),
                 };
+                let leg = match line.word_if_any().as_deref() {
+                    None => CallerLeg::Held,
+                    Some("in-doubt") => CallerLeg::InDoubt,
+                    Some(other) => return Err(format!("{other:?} is nothing about a leg")),
+                };
                 self.direct(
-                    |state, events| state.requeue(contact, CallerLeg::Held, phone, events),
-                    |judge| judge.requeue(contact, CallerLeg::Held, phone),
+                    |state, events| state.requeue(contact, leg, phone, events),
+                    |judge| judge.requeue(contact, leg, phone),
                 )
             }
         })
@@ -303,13 +312,17 @@ impl Center {
         self.judge.begin_command(self.state.counters().ordinal);
         let mut events = Vec::new();
         let result = self.state.apply(GROUP, command, &mut events);
-        self.end_entry();
+        let changes = self.end_entry();
         match result {
             Ok(_) => {
                 self.judge.follow(GROUP, command, &self.state);
                 self.agreed(&events)
             }
-            Err(rejection) => vec![format!("refused: {rejection}")],
+            Err(rejection) => {
+                assert_eq!(changes, 1, "a rejection changes nothing but the ordinal: {rejection}");
+                assert!(events.is_empty(), "{events:?}");
+                vec![format!("refused: {rejection}")]
+            }
         }
     }
 
@@ -328,24 +341,31 @@ impl Center {
         self.agreed(&events)
     }
 
-    fn end_entry(&mut self) {
+    /// Writes the changed rows to "disk"; how many there were.
+    fn end_entry(&mut self) -> usize {
         self.state.commit();
         let mut changes = Vec::new();
         self.state.take_changes(GROUP, &mut self.digest, &mut changes);
+        let count = changes.len();
         for change in changes {
             match change.value {
                 Some(value) => self.disk.insert(change.key, value),
                 None => self.disk.remove(&change.key),
             };
         }
+        count
     }
 
     fn agreed(&mut self, events: &[Event]) -> Shown {
         if let Err(difference) = self.judge.agree(&self.state) {
             panic!("{difference}");
         }
-        let violations = invariants::check(&self.state);
-        assert!(violations.is_empty(), "{}", violations[0]);
+        if self.unchecked >= self.unchecked_max {
+            self.checked();
+            self.unchecked = 0;
+        } else {
+            self.unchecked += 1;
+        }
         let mut shown: Shown = events.iter().filter_map(|event| self.line(event)).collect();
         let changed: BTreeSet<AgentId> = events
             .iter()
@@ -368,6 +388,26 @@ impl Center {
         shown
     }
 
+    fn checked(&self) {
+        let violations = invariants::check(&self.state);
+        assert!(violations.is_empty(), "{}", violations[0]);
+    }
+
+    /// Nothing is held for longer than it may be: once that time is over and the work is done, whoever can be
+    /// brought together has been. Asks every pair.
+    ///
+    /// # Panics
+    /// When somebody still waits beside somebody who is ready.
+    pub(crate) fn settle(&mut self) {
+        self.begin(self.state.now() + Millis(CONFIRM_HOLD_MS));
+        self.apply(&Command::ExpireDue);
+        while self.state.has_work() {
+            self.apply(&Command::ContinueWork);
+        }
+        assert!(self.state.contacts().iter().all(|row| row.hold_until.is_none()));
+        self.checked();
+    }
+
     /// R7: a state loaded from its rows goes on as the one before.
     fn restart(&mut self) {
         let (mut loaded, mut digest) = (State::default(), Digest::default());
@@ -377,6 +417,11 @@ impl Center {
         }
         loaded.finish_load();
         assert_eq!(digest, self.digest);
+        assert!(loaded.stored_rows(GROUP).eq(self.disk.clone()), "rows are not kept as written");
+        #[cfg(feature = "planted")]
+        {
+            loaded.planted = self.state.planted;
+        }
         self.state = loaded;
     }
 
@@ -402,6 +447,7 @@ impl Center {
                     OfferEnd::Declined(cause) => format!("declined ({cause:?})"),
                     OfferEnd::Expired => "expired".to_owned(),
                     OfferEnd::ContactGone => "withdrawn".to_owned(),
+                    OfferEnd::Withdrawn => "withdrawn (the agent was set free)".to_owned(),
                     OfferEnd::OwnerLost => "withdrawn (its node was lost)".to_owned(),
                 };
                 format!("{}'s offer to {} is {how}", self.caller(*contact), self.agent_name(*agent))
@@ -467,55 +513,4 @@ impl Center {
         let agent = self.state.agent_named(TENANT, name);
         agent.map(|agent| agent.id).ok_or_else(|| format!("there is no agent {name}"))
     }
-}
-
-fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
-    let default = QueueSpec { wrap_up: Millis(0), ..QueueSpec::named(name) };
-    let time = |text: &str| millis(text).map(Millis);
-    let queue = QueueSpec {
-        requirement: line
-            .setting("requires", parsed)?
-            .unwrap_or_else(|| default.requirement.clone()),
-        weight: line.setting("weight", parsed)?.unwrap_or(0),
-        site_choice: match line.setting("sites", |t| Ok(t.to_owned()))?.as_deref() {
-            None | Some("any") => SiteChoice::Any,
-            Some("nearest") => SiteChoice::Nearest,
-            Some("weighted") => SiteChoice::Weighted,
-            Some(other) => return Err(format!("{other:?} is no choice of sites")),
-        },
-        widen_after: line.setting("widen", time)?.unwrap_or(default.widen_after),
-        ring: line.setting("ring", time)?.unwrap_or(default.ring),
-        wrap_up: line.setting("wrap-up", time)?.unwrap_or(default.wrap_up),
-        length_max: line.setting("length", parsed)?.unwrap_or(default.length_max),
-        wait_max: line.setting("wait-max", time)?.unwrap_or(default.wait_max),
-        ..default
-    };
-    let strategy = line.setting("strategy", |text| {
-        Strategy::named(text).ok_or_else(|| format!("{text:?} is no strategy"))
-    })?;
-    let rules = QueueRules { strategy: strategy.unwrap_or_default() };
-    Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules })
-}
-
-/// `spanish:7,billing:2`.
-fn levels(text: &str) -> Result<BTreeMap<Name, u8>, String> {
-    let level = |text: &str| {
-        let (skill, level) = text.split_once(':').ok_or("write a skill as spanish:7")?;
-        Ok((parsed(skill)?, parsed(level)?))
-    };
-    text.split(',').map(level).collect()
-}
-
-/// `sales:2:1,support:1:3`.
-fn tiers(text: &str) -> Result<BTreeMap<Name, Tier>, String> {
-    let tier = |text: &str| {
-        let mut parts = text.split(':');
-        let mut next = |what: &str| parts.next().ok_or(format!("{what} of a tier is missing"));
-        let queue = parsed(next("the queue")?)?;
-        Ok((
-            queue,
-            Tier { level: parsed(next("the level")?)?, position: parsed(next("the position")?)? },
-        ))
-    };
-    text.split(',').map(tier).collect()
 }

@@ -1,12 +1,15 @@
 //! Scenarios in readable text: what is done, and what the queue makes of it, line by line.
 //!
 //! A line that begins with `>` is done; the lines behind it are what happened, rewritten by `UPDATE=1`.
-//! `script` reads the lines, `center` does them (and the judge beside it), this file compares. The files
+//! `script` reads the lines, `center` does them (and the judge beside it), `histories` draws lines by chance,
+//! this file compares. The files
 //! are in `crates/routing/scenarios`; `docs/routing-scenarios.md` lists them.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 #![expect(clippy::disallowed_methods, reason = "scenarios are files; only this test reads them")]
 
 mod center;
+mod configure;
+mod histories;
 mod script;
 
 use std::{

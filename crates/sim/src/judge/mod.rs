@@ -72,9 +72,7 @@ impl Picture {
 
     /// Whether this agent may ever be offered this contact: skills, queue, site.
     fn fits(&self, contact: &Contact, agent: &Agent) -> bool {
-        agent.queues.contains(&contact.queue)
-            && contact.requirement.is_met(&agent.skills, agent.site)
-            && self.takes_contacts(agent.site)
+        agent.serves(contact) && self.takes_contacts(agent.site)
     }
 
     fn is_confirming(&self) -> bool {

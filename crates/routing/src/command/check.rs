@@ -1,0 +1,123 @@
+//! Checks of plain values, the same for all commands.
+
+use super::{AgentRules, AgentSpec, NumberRules, NumberSpec, QueueSpec, Rejection};
+use crate::{
+    entity::Tier,
+    limits::{
+        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
+        QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX, RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX,
+        SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX, TIER_POSITION_MAX,
+    },
+    requirement::NamedRequirement,
+    rules::NamedQueueRules,
+    time::Millis,
+};
+
+fn requirement(requirement: &NamedRequirement) -> Result<(), Rejection> {
+    requirement.check().map_err(|e| Rejection::BadRequirement(e.to_string()))
+}
+
+pub(crate) fn queue(spec: &QueueSpec) -> Result<(), Rejection> {
+    requirement(&spec.requirement)?;
+    within("weight", spec.weight, 0, QUEUE_WEIGHT_MAX)?;
+    within("length_max", spec.length_max, 1, QUEUE_LENGTH_MAX)?;
+    within("ring_ms", spec.ring.0, 1_000, 300_000)?;
+    within("wrap_up_ms", spec.wrap_up.0, 0, 3_600_000)?;
+    within("widen_after_ms", spec.widen_after.0, 0, 3_600_000)?;
+    within("wait_max_ms", spec.wait_max.0, 0, 86_400_000)
+}
+
+pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
+    within("steps", rules.steps.len() as u64, 0, STEPS_MAX as u64)?;
+    for step in &rules.steps {
+        requirement(&step.requirement)?;
+        within("step_after_ms", step.after.0, 1, RULE_AFTER_MS_MAX)?;
+    }
+    rising("steps", rules.steps.iter().map(|step| step.after))?;
+    within("reserve_after", rules.reserve_after.len() as u64, 0, RESERVE_LEVELS_MAX as u64)?;
+    for after in &rules.reserve_after {
+        within("reserve_after_ms", after.0, 1, RULE_AFTER_MS_MAX)?;
+    }
+    rising("reserve_after", rules.reserve_after.iter().copied())?;
+    if let Some(urgency) = rules.urgency {
+        within("urgency_after_ms", urgency.after.0, 1, RULE_AFTER_MS_MAX)?;
+        within("urgency_advance_ms", urgency.advance.0, 1, RULE_AFTER_MS_MAX)?;
+    }
+    let pauses = rules.after_decline;
+    for pause in [pauses.not_answered, pauses.refused, pauses.busy, pauses.unreachable] {
+        within("after_decline_ms", pause.0, 0, 3_600_000)?;
+    }
+    within("wrap_up_max_ms", rules.wrap_up_max.0, 0, RULE_AFTER_MS_MAX)?;
+    if let Some(last) = rules.last_agent {
+        within("last_agent_patience_ms", last.patience.0, 1, 3_600_000)?;
+        within("last_agent_remembered_ms", last.remembered.0, 1, 366 * RULE_AFTER_MS_MAX)?;
+    }
+    Ok(())
+}
+
+/// Each is later than the one before.
+fn rising(field: &str, times: impl Iterator<Item = Millis>) -> Result<(), Rejection> {
+    let mut last = Millis(0);
+    for time in times {
+        if time <= last {
+            return Err(Rejection::range(field, format_args!("after {last}, rising"), time.0));
+        }
+        last = time;
+    }
+    Ok(())
+}
+
+pub(crate) fn number(spec: &NumberSpec) -> Result<(), Rejection> {
+    requirement(&spec.requirement)?;
+    priority(spec.priority)
+}
+
+pub(crate) fn priority(priority: u8) -> Result<(), Rejection> {
+    within("priority", priority, 0, PRIORITY_MAX)
+}
+
+pub(crate) fn number_rules(rules: &NumberRules) -> Result<(), Rejection> {
+    match &rules.prefers {
+        Some((_, patience)) => within("patience_ms", patience.0, 1, 3_600_000),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn agent_rules(rules: &AgentRules) -> Result<(), Rejection> {
+    rules.tiers.values().try_for_each(|tier_of_queue| tier(*tier_of_queue))?;
+    for level in rules.reserves.values() {
+        within("reserve level", u64::from(*level), 1, RESERVE_LEVELS_MAX as u64)?;
+    }
+    within("attributes", rules.attributes.len() as u64, 0, ATTRIBUTES_PER_AGENT_MAX as u64)
+}
+
+pub(crate) fn agent(spec: &AgentSpec) -> Result<(), Rejection> {
+    for level in spec.skills.values() {
+        within("level", *level, 1, LEVEL_MAX)?;
+    }
+    within("skills", spec.skills.len() as u64, 0, SKILLS_PER_AGENT_MAX as u64)?;
+    within("queues", spec.queues.len() as u64, 0, QUEUES_PER_AGENT_MAX as u64)
+}
+
+fn tier(tier: Tier) -> Result<(), Rejection> {
+    within("level of a tier", tier.level, 1, TIER_LEVEL_MAX)?;
+    within("position in a tier", tier.position, 1, TIER_POSITION_MAX)
+}
+
+pub(crate) fn site_weight(weight: u16) -> Result<(), Rejection> {
+    within("weight", weight, 0, SITE_WEIGHT_MAX)
+}
+
+/// Room for one more of `what`.
+pub(crate) fn room(what: &str, len: usize, limit: usize) -> Result<(), Rejection> {
+    if len < limit { Ok(()) } else { Err(Rejection::limit(what, limit)) }
+}
+
+fn within<T: Into<u64>>(field: &str, given: T, min: T, max: T) -> Result<(), Rejection> {
+    let (given, min, max) = (given.into(), min.into(), max.into());
+    if (min..=max).contains(&given) {
+        Ok(())
+    } else {
+        Err(Rejection::range(field, format_args!("{min} to {max}"), given))
+    }
+}

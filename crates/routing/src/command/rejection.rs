@@ -1,0 +1,107 @@
+//! Why a command was not carried out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{ContactId, OfferNumber},
+    name::Name,
+};
+
+/// Why a command was not carried out. Each names the rule that it broke; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// No such site.
+    #[error("there is no site {0}; `tandem site list` shows them")]
+    SiteMustExist(Name),
+    /// No such queue.
+    #[error("there is no queue {0}; `tandem queue list` shows them")]
+    QueueMustExist(Name),
+    /// No such agent.
+    #[error("there is no agent {0}; `tandem agent list` shows them")]
+    AgentMustExist(Name),
+    /// No such number.
+    #[error("the number {0} leads to no queue; `tandem queue numbers` shows those that do")]
+    NumberMustExist(Name),
+    /// No such contact, or it has ended.
+    #[error("there is no live contact {0}: it has ended or never was")]
+    ContactMustBeLive(ContactId),
+    /// The offer was withdrawn, expired, or made again.
+    #[error("{0} is not the current offer of its contact: it expired, was withdrawn, or taken")]
+    OfferMustBeCurrent(OfferNumber),
+    /// The agent must log in first.
+    #[error("agent {0} must be logged in first: `tandem agent login {0}`")]
+    AgentMustBeLoggedIn(Name),
+    /// The agent must log out first.
+    #[error("agent {0} must be logged out first: `tandem agent logout {0}`")]
+    AgentMustBeLoggedOut(Name),
+    /// The queue must be empty first.
+    #[error("queue {0} must be empty first: {1} contacts are in it")]
+    QueueMustBeEmpty(Name, u32),
+    /// A queue is still reached by numbers or served by agents.
+    #[error("queue {0} must not be in use: number {1} leads to it; point that elsewhere first")]
+    QueueMustBeUnused(Name, Name),
+    /// The queue holds as many as it may.
+    #[error("queue {0} is full: {1} contacts wait, its limit; raise it with `tandem queue put`")]
+    QueueMustHaveRoom(Name, u32),
+    /// The site takes no callers.
+    #[error("site {0} is closed for new callers; `tandem site open {0}` opens it")]
+    SiteMustBeOpen(Name),
+    /// The number belongs to another tenant.
+    #[error("the number {0} belongs to another tenant")]
+    NumberMustBeOwn(Name),
+    /// A value is out of range.
+    #[error("{field} must be {allowed}, not {given}")]
+    OutOfRange {
+        /// Which value.
+        field: String,
+        /// What is allowed.
+        allowed: String,
+        /// What was given.
+        given: u64,
+    },
+    /// The requirement is too large or has a wrong level.
+    #[error("{0}")]
+    BadRequirement(String),
+    /// A limit of the cluster.
+    #[error("there are {limit} {what} already, the most that one cluster holds (docs/limits.md)")]
+    LimitReached {
+        /// Of what.
+        what: String,
+        /// How many.
+        limit: u64,
+    },
+    /// The contact talks already, or is somewhere else.
+    #[error("contact {0} must be waiting: it talks with an agent already")]
+    ContactMustBeWaiting(ContactId),
+    /// Two contacts of different queues have no order.
+    #[error("contacts {0} and {1} must be in the same queue to be put in an order")]
+    ContactsMustBeInOneQueue(ContactId, ContactId),
+    /// The agent is in no after-contact work, or it cannot be extended.
+    #[error(
+        "agent {0} must be in after-contact work that may be extended; a queue allows it with \
+         --wrap-up-max"
+    )]
+    WrapUpMustBeExtensible(Name),
+    /// A tier or reserve level names a queue that the agent does not serve.
+    #[error("agent {agent} must serve queue {queue} to have a tier or reserve level in it")]
+    QueueMustBeServed {
+        /// Who.
+        agent: Name,
+        /// Which queue.
+        queue: Name,
+    },
+}
+
+impl Rejection {
+    pub(crate) fn range(field: &str, allowed: impl ToString, given: impl Into<u64>) -> Self {
+        Self::OutOfRange {
+            field: field.to_owned(),
+            allowed: allowed.to_string(),
+            given: given.into(),
+        }
+    }
+
+    pub(crate) fn limit(what: &str, limit: usize) -> Self {
+        Self::LimitReached { what: what.to_owned(), limit: limit as u64 }
+    }
+}

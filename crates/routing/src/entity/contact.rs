@@ -1,0 +1,272 @@
+//! Contacts: one thing waiting for an agent, or talking with one.
+
+use serde::{Deserialize, Serialize};
+
+use super::Queue;
+use crate::{
+    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
+    limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
+    name::{CallerNumber, Name},
+    requirement::SharedRequirement,
+    rules::{Stage, Urgent},
+    time::ClusterTime,
+};
+
+/// Why a contact ended. Recorded for each (invariant R3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The caller hung up before an agent answered.
+    Abandoned,
+    /// The caller hung up after talking.
+    CallerHungUp,
+    /// The agent hung up.
+    AgentHungUp,
+    /// Waited longer than the queue allows.
+    WaitedTooLong,
+    /// An operator ended it.
+    Operator,
+    /// The caller's leg could not be kept after the loss of a node or relay.
+    LegLost,
+    /// Signalling or media failed.
+    Failed,
+    /// The caller's phone says that it knows no such call: they hung up while nobody could hear it, or
+    /// their side lost the call. Which of both, nobody can know.
+    CallerGone,
+    /// The log's word came too late: the caller had been refused, or had left, in the meantime. No place
+    /// is kept: they were promised none, and whoever tried again is in the line already.
+    TurnedAway,
+}
+
+impl EndReason {
+    /// True when the caller may have lost a place by no doing of their own.
+    #[must_use]
+    pub fn may_have_cost_a_place(self) -> bool {
+        matches!(self, Self::LegLost | Self::CallerGone)
+    }
+}
+
+/// Where a contact stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContactState {
+    /// Waits and may be offered.
+    Queued,
+    /// Its owner was lost: keeps its place, is not offered until its leg answered or media flows.
+    Unconfirmed,
+    /// An agent's phone rings for it.
+    Offered {
+        /// The current offer.
+        offer: OfferNumber,
+        /// To whom.
+        agent: AgentId,
+    },
+    /// Talks with an agent.
+    Connected {
+        /// With whom.
+        agent: AgentId,
+        /// The offer that was accepted.
+        offer: OfferNumber,
+        /// Since when.
+        since: ClusterTime,
+    },
+}
+
+/// One thing waiting for an agent, or talking with one. Ended contacts are not live rows; their
+/// record goes to the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Its name for ever.
+    pub id: ContactId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Where it waits.
+    pub queue: QueueId,
+    /// What an agent must meet: the queue's requirement and `own`, canonical. Follows a change of
+    /// the queue.
+    pub requirement: SharedRequirement,
+    /// What this contact asks besides its queue.
+    pub own_requirement: SharedRequirement,
+    /// 0-10, higher first.
+    pub priority: u8,
+    /// Its importance as time: arrival in ms, earlier by [`PRIORITY_STEP_MS`] per step of priority
+    /// and [`QUEUE_WEIGHT_STEP_MS`] per step of queue weight. Changes only by an entry, so that the
+    /// order of two contacts never changes by waiting.
+    pub effective_arrival_ms: i64,
+    /// When it came; kept through transfer, overflow, site move, takeover (invariant R11).
+    pub arrival: ClusterTime,
+    /// When it was admitted here; differs from `arrival` for a reserved place.
+    pub admitted: ClusterTime,
+    /// The site whose trunk it came in by.
+    pub ingress: SiteId,
+    /// The site whose agents are preferred.
+    pub serving: SiteId,
+    /// Until then only agents of `serving` are asked.
+    pub widen_at: Option<ClusterTime>,
+    /// When it has waited for too long.
+    pub wait_until: Option<ClusterTime>,
+    /// Until then agents are held for it: set with [`ContactState::Unconfirmed`], gone with it, and
+    /// cleared when that time has come.
+    pub hold_until: Option<ClusterTime>,
+    /// The agent whose phone dropped the conversation: offered this contact again only if nobody else
+    /// is free. Forgotten with the next offer.
+    pub left_by: Option<AgentId>,
+    /// Who calls; personal data.
+    pub caller: CallerNumber,
+    /// What was called.
+    pub called: Name,
+    /// Where it stands.
+    pub state: ContactState,
+    /// The latest offer that expired or was withdrawn: a late accept of it still connects if the
+    /// contact was not offered again.
+    pub last_offer: Option<(OfferNumber, AgentId)>,
+    /// Offers made so far.
+    pub offers: u32,
+    /// Where it stands in its queue's timed rules.
+    pub stage: Stage,
+    /// When it comes to the next stage.
+    pub stage_at: Option<ClusterTime>,
+    /// Its place as a supervisor set it, in the terms of `effective_arrival_ms`, instead of what follows
+    /// from priority and weight.
+    pub placed: Option<i64>,
+    /// The agent for whom alone it waits.
+    pub preferred: Option<Preferred>,
+}
+
+/// An agent for whom alone a contact waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferred {
+    /// Who.
+    pub agent: AgentId,
+    /// Until when.
+    pub until: ClusterTime,
+}
+
+impl Contact {
+    /// True while the contact has a place in the line (also while a phone rings for it).
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !matches!(self.state, ContactState::Connected { .. })
+    }
+
+    /// True while agents who could serve it are not given to contacts behind it: its owner was lost a
+    /// moment ago, and its leg is being confirmed.
+    #[must_use]
+    pub fn holds_agents(&self) -> bool {
+        self.state == ContactState::Unconfirmed && self.hold_until.is_some()
+    }
+
+    /// Its place among the waiting.
+    #[must_use]
+    pub fn wait_key(&self) -> WaitKey {
+        WaitKey {
+            effective_arrival_ms: self.effective_arrival_ms,
+            arrival: self.arrival,
+            ordinal: self.id.ordinal,
+            group: self.id.group,
+        }
+    }
+
+    /// Takes over what follows from the queue's row: at admission and when the row changes.
+    pub fn follow(&mut self, queue: &Queue, now: ClusterTime) {
+        self.wait_until = (queue.wait_max.0 > 0).then(|| self.arrival + queue.wait_max);
+        self.advance(queue, now);
+    }
+
+    /// Takes over what follows from how long it has waited.
+    pub fn advance(&mut self, queue: &Queue, now: ClusterTime) {
+        let (stage, next) = queue.rules.stage(now.since(self.arrival));
+        self.stage = stage;
+        self.stage_at = next.map(|after| self.arrival + after);
+        self.requirement = queue.requirement_at(stage.step, &self.own_requirement);
+        self.stand(queue);
+    }
+
+    /// Takes its place in the order of the queue.
+    pub fn stand(&mut self, queue: &Queue) {
+        self.effective_arrival_ms = self.placed.unwrap_or_else(|| self.natural_place(queue));
+    }
+
+    fn natural_place(&self, queue: &Queue) -> i64 {
+        let urgent = queue.rules.urgency.filter(|_| self.stage.urgent == Urgent::Yes);
+        let shift = u64::from(self.priority) * PRIORITY_STEP_MS
+            + u64::from(queue.weight) * QUEUE_WEIGHT_STEP_MS
+            + urgent.map_or(0, |urgency| urgency.advance.0);
+        i64::try_from(self.arrival.0).unwrap_or(i64::MAX).saturating_sub_unsigned(shift)
+    }
+}
+
+/// Order among waiting contacts: the smallest goes first (invariant R5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaitKey {
+    /// See [`Contact::effective_arrival_ms`].
+    pub effective_arrival_ms: i64,
+    /// First tie: who came first.
+    pub arrival: ClusterTime,
+    /// Second tie: who was admitted first.
+    pub ordinal: Ordinal,
+    /// Makes the key unique across groups.
+    pub group: GroupId,
+}
+
+impl WaitKey {
+    /// Whose key it is.
+    #[must_use]
+    pub fn contact(&self) -> ContactId {
+        ContactId { group: self.group, ordinal: self.ordinal }
+    }
+}
+
+/// A contact's row as version 1 had it.
+#[derive(Deserialize)]
+pub struct ContactV1 {
+    id: ContactId,
+    tenant: TenantId,
+    queue: QueueId,
+    requirement: SharedRequirement,
+    own_requirement: SharedRequirement,
+    priority: u8,
+    effective_arrival_ms: i64,
+    arrival: ClusterTime,
+    admitted: ClusterTime,
+    ingress: SiteId,
+    serving: SiteId,
+    widen_at: Option<ClusterTime>,
+    wait_until: Option<ClusterTime>,
+    hold_until: Option<ClusterTime>,
+    left_by: Option<AgentId>,
+    caller: CallerNumber,
+    called: Name,
+    state: ContactState,
+    last_offer: Option<(OfferNumber, AgentId)>,
+    offers: u32,
+}
+
+impl From<ContactV1> for Contact {
+    fn from(old: ContactV1) -> Self {
+        Self {
+            id: old.id,
+            tenant: old.tenant,
+            queue: old.queue,
+            requirement: old.requirement,
+            own_requirement: old.own_requirement,
+            priority: old.priority,
+            effective_arrival_ms: old.effective_arrival_ms,
+            arrival: old.arrival,
+            admitted: old.admitted,
+            ingress: old.ingress,
+            serving: old.serving,
+            widen_at: old.widen_at,
+            wait_until: old.wait_until,
+            hold_until: old.hold_until,
+            left_by: old.left_by,
+            caller: old.caller,
+            called: old.called,
+            state: old.state,
+            last_offer: old.last_offer,
+            offers: old.offers,
+            stage: Stage::default(),
+            stage_at: None,
+            placed: None,
+            preferred: None,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Lines of a scenario that configure queues, numbers and agents.
+
+use std::collections::BTreeMap;
+
+use tandem_routing::{
+    command::{AgentRules, AgentSpec, Command, NumberRules, NumberSpec, QueueSpec},
+    entity::{SiteChoice, Tier},
+    name::Name,
+    requirement::NamedRequirement,
+    rules::{AfterDecline, LastAgentRule, NamedQueueRules, OwnRequirement, Step, Urgency},
+    strategy::Strategy,
+    time::Millis,
+};
+
+use crate::{
+    center::TENANT,
+    script::{Line, millis, parsed},
+};
+
+/// What a line asks for.
+///
+/// # Errors
+/// That it cannot be read.
+pub(crate) fn command(line: &mut Line) -> Result<Command, String> {
+    let name: Name = line.word("the name").and_then(|word| parsed(&word))?;
+    match line.verb.as_str() {
+        "queue" => queue(name, line),
+        "remove-queue" => Ok(Command::RemoveQueue { tenant: TENANT, queue: name }),
+        "remove-agent" => Ok(Command::RemoveAgent { tenant: TENANT, agent: name }),
+        "number" => number(name, line),
+        _ => agent(name, line),
+    }
+}
+
+fn number(number: Name, line: &mut Line) -> Result<Command, String> {
+    let number = NumberSpec {
+        number,
+        queue: line.setting("queue", parsed)?.ok_or("queue= is missing")?,
+        requirement: line.setting("requires", parsed)?.unwrap_or_else(NamedRequirement::anybody),
+        priority: line.setting("priority", parsed)?.unwrap_or(0),
+    };
+    let prefers = line.setting("prefers", |text| {
+        let (agent, patience) = pair(text)?;
+        Ok((parsed(agent)?, time(patience)?))
+    })?;
+    Ok(Command::ConfigureNumber { tenant: TENANT, number, rules: NumberRules { prefers } })
+}
+
+fn agent(name: Name, line: &mut Line) -> Result<Command, String> {
+    let agent = AgentSpec {
+        name,
+        site: line.setting("site", parsed)?.ok_or("site= is missing")?,
+        skills: line.setting("skills", map)?.unwrap_or_default(),
+        queues: line
+            .setting("queues", |text| text.split(',').map(parsed).collect())?
+            .unwrap_or_default(),
+    };
+    let rules = AgentRules {
+        tiers: line.setting("tiers", tiers)?.unwrap_or_default(),
+        reserves: line.setting("reserve", map)?.unwrap_or_default(),
+        attributes: line.setting("attributes", map)?.unwrap_or_default(),
+    };
+    Ok(Command::ConfigureAgent { tenant: TENANT, agent, rules })
+}
+
+fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
+    let default = QueueSpec { wrap_up: Millis(0), ..QueueSpec::named(name) };
+    let queue = QueueSpec {
+        requirement: line
+            .setting("requires", parsed)?
+            .unwrap_or_else(|| default.requirement.clone()),
+        weight: line.setting("weight", parsed)?.unwrap_or(0),
+        site_choice: match line.setting("sites", |t| Ok(t.to_owned()))?.as_deref() {
+            None | Some("any") => SiteChoice::Any,
+            Some("nearest") => SiteChoice::Nearest,
+            Some("weighted") => SiteChoice::Weighted,
+            Some(other) => return Err(format!("{other:?} is no choice of sites")),
+        },
+        widen_after: line.setting("widen", time)?.unwrap_or(default.widen_after),
+        ring: line.setting("ring", time)?.unwrap_or(default.ring),
+        wrap_up: line.setting("wrap-up", time)?.unwrap_or(default.wrap_up),
+        length_max: line.setting("length", parsed)?.unwrap_or(default.length_max),
+        wait_max: line.setting("wait-max", time)?.unwrap_or(default.wait_max),
+        ..default
+    };
+    let strategy =
+        |text: &str| Strategy::named(text).ok_or_else(|| format!("{text:?} is no strategy"));
+    let rules = NamedQueueRules {
+        strategy: line.setting("strategy", strategy)?.unwrap_or_default(),
+        steps: line
+            .setting("steps", |text| text.split(';').map(step).collect())?
+            .unwrap_or_default(),
+        reserve_after: line
+            .setting("reserve-after", |text| text.split(',').map(time).collect())?
+            .unwrap_or_default(),
+        urgency: line.setting("urgent", |text| {
+            let (after, advance) = pair(text)?;
+            Ok(Urgency { after: time(after)?, advance: time(advance)? })
+        })?,
+        after_decline: AfterDecline {
+            not_answered: line.setting("after-rona", time)?.unwrap_or_default(),
+            refused: line.setting("after-refused", time)?.unwrap_or_default(),
+            busy: line.setting("after-busy", time)?.unwrap_or_default(),
+            unreachable: line.setting("after-unreachable", time)?.unwrap_or_default(),
+        },
+        wrap_up_max: line.setting("wrap-up-max", time)?.unwrap_or_default(),
+        last_agent: line.setting("last-agent", |text| {
+            let (patience, remembered) = pair(text)?;
+            Ok(LastAgentRule { patience: time(patience)?, remembered: time(remembered)? })
+        })?,
+    };
+    Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules: Box::new(rules) })
+}
+
+/// `20s:spanish>=3`; with `!` at the end the number's own requirement counts no more.
+fn step(text: &str) -> Result<Step<NamedRequirement>, String> {
+    let (after, requirement) = pair(text)?;
+    let (requirement, own) = match requirement.strip_suffix('!') {
+        Some(requirement) => (requirement, OwnRequirement::Dropped),
+        None => (requirement, OwnRequirement::Kept),
+    };
+    Ok(Step { after: time(after)?, requirement: parsed(requirement)?, own })
+}
+
+fn time(text: &str) -> Result<Millis, String> {
+    millis(text).map(Millis)
+}
+
+fn pair(text: &str) -> Result<(&str, &str), String> {
+    text.split_once(':').ok_or_else(|| format!("{text:?} has no ':' between its two parts"))
+}
+
+/// `spanish:7,billing:2`.
+fn map<T: std::str::FromStr>(text: &str) -> Result<BTreeMap<Name, T>, String>
+where
+    T::Err: std::fmt::Display,
+{
+    let entry = |text: &str| {
+        let (key, value) = pair(text)?;
+        Ok((parsed(key)?, parsed(value)?))
+    };
+    text.split(',').map(entry).collect()
+}
+
+/// `sales:2:1,support:1:3`.
+fn tiers(text: &str) -> Result<BTreeMap<Name, Tier>, String> {
+    let tier = |text: &str| {
+        let mut parts = text.split(':');
+        let mut next = |what: &str| parts.next().ok_or(format!("{what} of a tier is missing"));
+        let queue = parsed(next("the queue")?)?;
+        Ok((
+            queue,
+            Tier { level: parsed(next("the level")?)?, position: parsed(next("the position")?)? },
+        ))
+    };
+    text.split(',').map(tier).collect()
+}

@@ -1,0 +1,86 @@
+//! Rules of queues between the wire and the queue.
+
+use tandem_proto::api::v1 as api;
+use tandem_routing::{
+    rules::{
+        AfterDecline, BoundQueueRules, LastAgentRule, NamedQueueRules, OwnRequirement, Step,
+        Urgency,
+    },
+    strategy::Strategy,
+    time::Millis,
+};
+use tonic::Status;
+
+use super::{queues::requirement, read::View};
+
+/// The rules of a queue as it is asked for.
+pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
+    let after = queue.after_decline.unwrap_or_default();
+    let step = |step: &api::Step| {
+        Ok::<_, Status>(Step {
+            after: Millis(step.after_ms),
+            requirement: requirement(&step.requirement)?,
+            own: if step.drop_own { OwnRequirement::Dropped } else { OwnRequirement::Kept },
+        })
+    };
+    Ok(NamedQueueRules {
+        strategy: strategy(&queue.strategy)?,
+        steps: queue.steps.iter().map(step).collect::<Result<_, _>>()?,
+        reserve_after: queue.reserve_after_ms.iter().copied().map(Millis).collect(),
+        urgency: queue.urgency.map(|urgency| Urgency {
+            after: Millis(urgency.after_ms),
+            advance: Millis(urgency.advance_ms),
+        }),
+        after_decline: AfterDecline {
+            not_answered: Millis(after.not_answered_ms),
+            refused: Millis(after.refused_ms),
+            busy: Millis(after.busy_ms),
+            unreachable: Millis(after.unreachable_ms),
+        },
+        wrap_up_max: Millis(queue.wrap_up_max_ms),
+        last_agent: queue.last_agent.map(|last| LastAgentRule {
+            patience: Millis(last.patience_ms),
+            remembered: Millis(last.remembered_ms),
+        }),
+    })
+}
+
+/// Shows the rules of a queue.
+pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Queue) {
+    let after = rules.after_decline;
+    queue.strategy = rules.strategy.as_str().to_owned();
+    queue.steps = rules
+        .steps
+        .iter()
+        .map(|step| api::Step {
+            after_ms: step.after.0,
+            requirement: view.requirement(&step.requirement),
+            drop_own: step.own == OwnRequirement::Dropped,
+        })
+        .collect();
+    queue.reserve_after_ms = rules.reserve_after.iter().map(|after| after.0).collect();
+    queue.urgency = rules
+        .urgency
+        .map(|urgency| api::Urgency { after_ms: urgency.after.0, advance_ms: urgency.advance.0 });
+    queue.after_decline = Some(api::AfterDecline {
+        not_answered_ms: after.not_answered.0,
+        refused_ms: after.refused.0,
+        busy_ms: after.busy.0,
+        unreachable_ms: after.unreachable.0,
+    });
+    queue.wrap_up_max_ms = rules.wrap_up_max.0;
+    queue.last_agent = rules.last_agent.map(|last| api::LastAgent {
+        patience_ms: last.patience.0,
+        remembered_ms: last.remembered.0,
+    });
+}
+
+fn strategy(text: &str) -> Result<Strategy, Status> {
+    if text.is_empty() {
+        return Ok(Strategy::default());
+    }
+    Strategy::named(text).ok_or_else(|| {
+        let known: Vec<&str> = Strategy::ALL.iter().map(|(_, name)| *name).collect();
+        Status::invalid_argument(format!("strategy {text:?} is none of {}", known.join(", ")))
+    })
+}
