@@ -17,7 +17,9 @@ use tandem_cluster::{
         AdmitCall, Batch, BatchError, Command, Envelope, Evidence, LegEnd, LegFact, Outcome,
         PutBinding, Rejection, Reply, Report, Ringing, decode_outcome, encode_outcome,
     },
-    ids::{AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal},
+    ids::{
+        AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal, SiteId,
+    },
     leg::{Owner, Transport},
     machine::Machine,
     node::{Node, NodeLife},
@@ -26,12 +28,13 @@ use tandem_cluster::{
 use tandem_routing::{
     command::{
         AgentRules, AgentSpec, Command as QueueCommand, DeclineCause, Enqueue, NumberRules,
-        NumberSpec, QueueSpec, Readiness, Rejection as QueueRejection, Reply as QueueReply,
+        NumberSpec, OfferEnd, QueueSpec, Readiness, Rejection as QueueRejection,
+        Reply as QueueReply,
     },
     digest::Digest,
     entity::{
-        Agent, Contact, ContactState, EndReason, NotReadyReason, Preferred, SiteState, Tally, Tier,
-        WorkState,
+        Agent, Choice, Contact, ContactState, Decision, EndReason, FailedOffer, NotReadyReason,
+        Occasion, Preferred, Rival, SiteState, Tally, Tier, WorkState,
     },
     name::CallerNumber,
     rules::{
@@ -416,6 +419,23 @@ fn contact_label(state: ContactState) -> &'static str {
     }
 }
 
+fn decision(offer: OfferNumber, agent: AgentId) -> Decision {
+    let idle_since = ClusterTime(90_000);
+    Decision {
+        offer,
+        at: ClusterTime(96_000),
+        agent,
+        site: SiteId(2),
+        occasion: Occasion::Sweep,
+        choice: Choice::PreferredSite,
+        strategy: Strategy::FewestContacts,
+        standing: Rival { agent, rank: 3, idle_since },
+        next: Some(Rival { agent: AgentId(4), rank: 5, idle_since }),
+        stage: Stage { step: 1, reserve: 2, urgent: Urgent::Yes },
+        queue_len: 7,
+    }
+}
+
 /// A contact's row as it is read from version 1, which knew no timed rules.
 fn contact_of_version_1(row: &Contact) -> Contact {
     Contact {
@@ -423,6 +443,8 @@ fn contact_of_version_1(row: &Contact) -> Contact {
         stage_at: None,
         placed: None,
         preferred: None,
+        decision: None,
+        failed_offers: Vec::new(),
         ..row.clone()
     }
 }
@@ -455,6 +477,13 @@ fn contact_rows_keep_their_encoding() {
             stage_at: Some(ClusterTime(99_000)),
             placed: held.then_some(-5),
             preferred: held.then_some(Preferred { agent, until: ClusterTime(98_000) }),
+            decision: Some(Arc::new(decision(offer, agent))),
+            failed_offers: vec![FailedOffer {
+                offer,
+                agent,
+                at: ClusterTime(97_000),
+                how: OfferEnd::Declined(DeclineCause::Busy),
+            }],
             ..row.clone()
         };
         let old = decode_row::<Contact>(&first.kept[contact_label(state)]);

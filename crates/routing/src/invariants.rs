@@ -8,6 +8,8 @@ use std::fmt;
 
 use crate::{
     entity::{Agent, Contact, ContactState, WorkState},
+    explain::{WhyNot, why_not},
+    ids::ContactId,
     limits::HELD_AGENTS_SKIPPED_MAX,
     state::State,
 };
@@ -34,6 +36,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     contacts_and_agents(state, &mut found);
     offers(state, &mut found);
     nobody_waits_beside_an_agent(state, &mut found);
+    explanations(state, &mut found);
     indexes(state, &mut found);
     found
 }
@@ -136,11 +139,30 @@ pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool 
 /// True while a contact ahead of this one is being confirmed that this agent could be offered, by the
 /// rows alone.
 pub(crate) fn is_held(state: &State, contact: &Contact, agent: &Agent) -> bool {
-    state.contacts().iter().any(|other| {
+    held_for(state, contact, agent).is_some()
+}
+
+/// The contact ahead of this one that an agent is held for, by the rows alone.
+pub(crate) fn held_for(state: &State, contact: &Contact, agent: &Agent) -> Option<ContactId> {
+    let holds = |other: &&Contact| {
         other.holds_agents()
             && other.wait_key() < contact.wait_key()
             && may_talk(state, other, agent)
-    })
+    };
+    state.contacts().iter().find(holds).map(|other| other.id)
+}
+
+/// What is said to people about a pair says the same as the rules.
+fn explanations(state: &State, found: &mut Vec<Violation>) {
+    for contact in state.contacts().iter().filter(|row| row.state == ContactState::Queued) {
+        for agent in state.agents().iter() {
+            let said = why_not(state, contact, agent);
+            let free = may_talk(state, contact, agent) && !is_held(state, contact, agent);
+            let detail = ((said == Some(WhyNot::UnderWay)) != free)
+                .then(|| format!("{} and {}: {said:?}, and free is {free}", contact.id, agent.id));
+            push(found, "explain", detail);
+        }
+    }
 }
 
 fn indexes(state: &State, found: &mut Vec<Violation>) {

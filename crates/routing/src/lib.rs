@@ -26,6 +26,7 @@ macro_rules! planted {
 pub mod command;
 pub mod digest;
 pub mod entity;
+pub mod explain;
 pub mod ids;
 pub mod invariants;
 pub mod limits;

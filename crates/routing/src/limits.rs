@@ -41,6 +41,8 @@ pub const REQUIREMENT_DEPTH_MAX: usize = 8;
 pub const STEPS_MAX: usize = 10;
 /// Reserve levels of one queue.
 pub const RESERVE_LEVELS_MAX: usize = 5;
+/// Offers that came to nothing and are remembered of one contact.
+pub const FAILED_OFFERS_KEPT: usize = 8;
 /// Attributes of one agent.
 pub const ATTRIBUTES_PER_AGENT_MAX: usize = 20;
 /// Conversations that are remembered for callers who come back, all queues together.

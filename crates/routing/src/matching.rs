@@ -18,17 +18,18 @@
 //!
 //! [`CONFIRM_HOLD_MS`]: crate::limits::CONFIRM_HOLD_MS
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     command::{DeclineCause, Event, OfferEnd},
     entity::{
-        Agent, Contact, ContactState, LoginState, LogoutAfter, NotReadyReason, Offer, SiteChoice,
-        WaitKey, WorkItem, WorkState,
+        Agent, Choice, Contact, ContactState, Decision, FailedOffer, LoginState, LogoutAfter,
+        NotReadyReason, Occasion, Offer, Rival, SiteChoice, WaitKey, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, OfferNumber, SiteId},
     index::{
         board::ReadyKey,
+        floor::Order,
         hall::{Class, Head, KeptFor, Standing},
     },
     limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
@@ -44,8 +45,8 @@ impl State {
         if contact.state != ContactState::Queued || self.rematch_is_due() {
             return;
         }
-        if let Some(agent) = self.best_agent(contact) {
-            self.make_offer(id, agent, events);
+        if let Some(chosen) = self.best_agent(contact) {
+            self.make_offer(id, chosen, Occasion::ContactWanted, events);
         }
     }
 
@@ -56,7 +57,11 @@ impl State {
             return;
         }
         if let Some(contact) = self.first_contact(agent) {
-            self.make_offer(contact, id, events);
+            // Nobody else who is ready may serve it, or it would not wait.
+            let choice = Choice::Best;
+            let key = self.contacts.get(&contact).map(|row| self.key_of(agent, row));
+            let chosen = Chosen { key: key.unwrap_or_default(), choice, next: None };
+            self.make_offer(contact, chosen, Occasion::AgentReady, events);
         }
     }
 
@@ -82,14 +87,14 @@ impl State {
         while made < budget {
             let Some(head) = heads.pop_first() else { break };
             let (id, Head { key, class, kept_for }) = (head.key.contact(), head);
-            let agent = self.contacts.get(&id).and_then(|contact| self.best_agent(contact));
-            let Some(agent) = agent else { continue };
+            let chosen = self.contacts.get(&id).and_then(|contact| self.best_agent(contact));
+            let Some(chosen) = chosen else { continue };
             let line = self.index.class(class).map(|class| class.line(Standing::Waiting));
             // The agent of a line of one's own is gone with the offer.
             let next = line.filter(|_| !matches!(kept_for, KeptFor::Agent(_)));
             let next = next.and_then(|line| line.next(kept_for, key));
             heads.extend(next.map(|key| Head { key, ..head }));
-            self.make_offer(id, agent, events);
+            self.make_offer(id, chosen, Occasion::Sweep, events);
             made += 1;
         }
         made
@@ -127,7 +132,7 @@ impl State {
 
     /// The best available agent for a waiting contact, by its queue's choice of site, then its strategy,
     /// then the longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
-    pub(crate) fn best_agent(&self, contact: &Contact) -> Option<AgentId> {
+    fn best_agent(&self, contact: &Contact) -> Option<Chosen> {
         if let Some(preferred) = contact.preferred {
             let row = self.agents.get(&preferred.agent)?;
             let free = self.is_available(row)
@@ -136,19 +141,26 @@ impl State {
                     .class_of(contact)
                     .is_some_and(|class| self.index.meets(row.id, class))
                 && !self.is_held(row.id, row.site, contact.wait_key());
-            return free.then_some(row.id);
+            let key = self.key_of(row, contact);
+            return free.then_some(Chosen { key, choice: Choice::Preferred, next: None });
         }
         let asks_all = planted!(self, DropperIsAskedAgain);
         let another = |agent: AgentId| asks_all || contact.left_by != Some(agent);
-        let best = self.best_agent_of(contact, another);
-        best.or_else(|| contact.left_by.and_then(|_| self.best_agent_of(contact, |_| true)))
+        if let Some((key, choice)) = self.best_agent_of(contact, another) {
+            let others = |agent| agent != key.2 && another(agent);
+            let next = self.best_agent_of(contact, others).map(|(key, _)| key);
+            return Some(Chosen { key, choice, next });
+        }
+        contact.left_by?;
+        let (key, _) = self.best_agent_of(contact, |_| true)?;
+        Some(Chosen { key, choice: Choice::LastResort, next: None })
     }
 
     fn best_agent_of(
         &self,
         contact: &Contact,
         wanted: impl Fn(AgentId) -> bool,
-    ) -> Option<AgentId> {
+    ) -> Option<(ReadyKey, Choice)> {
         let class = self.index.class_of(contact)?;
         let queue = self.queues.get(&contact.queue)?;
         let key = contact.wait_key();
@@ -159,9 +171,9 @@ impl State {
         };
         if let Some(site) = preferred
             && self.site_takes_contacts(site)
-            && let Some((.., agent)) = first_ready(site, None)
+            && let Some(first) = first_ready(site, None)
         {
-            return Some(agent);
+            return Some((first, Choice::PreferredSite));
         }
         let mut best = None;
         for site in self.index.sites_with_agents() {
@@ -169,7 +181,13 @@ impl State {
                 best = first_ready(site, best).or(best);
             }
         }
-        best.map(|(.., agent)| agent)
+        best.map(|best| (best, Choice::Best))
+    }
+
+    /// Where an agent stands among the ready by the strategy of a contact's queue.
+    fn key_of(&self, agent: &Agent, contact: &Contact) -> ReadyKey {
+        let strategy = self.queues.get(&contact.queue).map(|queue| queue.rules.strategy);
+        Order::of(strategy.unwrap_or_default(), contact.queue).key(agent)
     }
 
     /// The agent of a class at a site who is asked first, of those who are not held against the contact
@@ -283,15 +301,38 @@ impl State {
             && (contact.widen_at.is_none() || self.may_serve(class, site, contact.serving))
     }
 
-    fn make_offer(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {
+    fn make_offer(
+        &mut self,
+        contact: ContactId,
+        chosen: Chosen,
+        occasion: Occasion,
+        events: &mut Vec<Event>,
+    ) {
         let now = self.counters.now;
+        let (.., agent) = chosen.key;
         let Some(row) = self.contacts.get(&contact) else { return };
         let Some(rules) = self.queues.get(&row.queue) else { return };
+        let Some(site) = self.agents.get(&agent).map(|agent| agent.site) else { return };
         let ring = rules.ring;
-        let remembers_turns = rules.rules.strategy == Strategy::RoundRobin;
+        let strategy = rules.rules.strategy;
+        let remembers_turns = strategy == Strategy::RoundRobin;
         let (tenant, queue, turn) = (row.tenant, row.queue, self.counters.ordinal);
         let forgets = planted!(self, TurnIsForgotten);
         let number = OfferNumber(self.counters.offer.0 + 1);
+        let rival = |(rank, idle_since, agent): ReadyKey| Rival { agent, rank, idle_since };
+        let decision = Arc::new(Decision {
+            offer: number,
+            at: now,
+            agent,
+            site,
+            occasion,
+            choice: chosen.choice,
+            strategy,
+            standing: rival(chosen.key),
+            next: chosen.next.map(rival),
+            stage: row.stage,
+            queue_len: self.queue_len(queue),
+        });
         self.counters.offer = number;
         let expires = now + ring + Millis(OFFER_BACKSTOP_MS);
         self.insert_offer(Offer { number, tenant, contact, agent, made: now, expires });
@@ -300,6 +341,7 @@ impl State {
             row.offers = row.offers.saturating_add(1);
             row.left_by = None;
             row.preferred = None;
+            row.decision = Some(decision);
         });
         self.update_agent(agent, |row| {
             row.enter(WorkState::Offered(number), now, turn);
@@ -324,6 +366,7 @@ impl State {
         self.update_contact(offer.contact, |row| {
             row.state = ContactState::Queued;
             row.last_offer = Some((number, offer.agent));
+            row.note_failed(FailedOffer { offer: number, agent: offer.agent, at: now, how });
         });
         let after = self.contacts.get(&offer.contact).and_then(|row| self.queues.get(&row.queue));
         let after = after.filter(|_| !planted!(self, DeclineIsNotForgiven));
@@ -396,6 +439,14 @@ impl State {
             }
         });
     }
+}
+
+/// An agent for a contact.
+struct Chosen {
+    key: ReadyKey,
+    choice: Choice,
+    /// Who would have been chosen without them.
+    next: Option<ReadyKey>,
 }
 
 /// Whether an agent's idle time begins anew.

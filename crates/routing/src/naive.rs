@@ -11,13 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     AgentPhone, CallerLeg,
-    command::{Command, DeclineCause, Readiness},
+    command::{Command, DeclineCause, OfferEnd, Readiness},
     entity::{
-        Agent, Contact, ContactState, DeviceState, EndReason, LoginState, LogoutAfter,
-        NotReadyReason, Preferred, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
+        Agent, Contact, ContactState, DeviceState, EndReason, FailedOffer, LoginState, LogoutAfter,
+        NotReadyReason, Occasion, Preferred, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId},
-    limits::{CONFIRM_HOLD_MS, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS, RESERVATION_MS},
+    limits::{
+        CONFIRM_HOLD_MS, FAILED_OFFERS_KEPT, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS,
+        RESERVATION_MS,
+    },
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
     rules::{OwnRequirement, Stage, Urgent},
@@ -41,6 +44,8 @@ pub struct Judge {
     reservations: BTreeMap<(QueueId, CallerNumber), (ClusterTime, ClusterTime)>,
     /// Whom callers talked with last, and until when it is remembered.
     last_agents: BTreeMap<(QueueId, CallerNumber), (AgentId, ClusterTime)>,
+    /// Whom each contact would have been offered to, had who was chosen not been there.
+    seconds: BTreeMap<ContactId, Option<AgentId>>,
 }
 
 impl Judge {
@@ -59,9 +64,19 @@ impl Judge {
             }
         }
         for contact in state.contacts().iter() {
+            // Why somebody was chosen is a remark, checked by itself.
+            let plain = Contact { decision: None, ..contact.clone() };
             let ours = self.contacts.get(&contact.id);
-            if ours != Some(contact) {
+            if ours != Some(&plain) {
                 return difference("contact", format!("{ours:#?}"), format!("{contact:#?}"));
+            }
+        }
+        for contact in state.contacts().iter() {
+            let Some(decision) = &contact.decision else { continue };
+            let theirs = decision.next.map(|next| next.agent);
+            let ours = self.seconds.get(&contact.id).copied().flatten();
+            if decision.occasion != Occasion::AgentReady && ours != theirs {
+                return difference("second", format!("{ours:?}"), format!("{decision:#?}"));
             }
         }
         for queue in state.queues().iter() {
@@ -168,6 +183,8 @@ impl Judge {
                         stage_at: None,
                         placed: None,
                         preferred: None,
+                        decision: None,
+                        failed_offers: Vec::new(),
                     };
                     follow_row(&mut contact, &queue, self.now);
                     contact.preferred = self.preferred(&contact, number.prefers);
@@ -185,7 +202,7 @@ impl Judge {
             Command::Accept { offer, contact } => self.accept(*offer, *contact),
             Command::Decline { offer, cause, .. } => {
                 let then = self.after_decline(*offer, *cause);
-                self.end_offer(*offer, Some(then));
+                self.end_offer(*offer, Some(then), OfferEnd::Declined(*cause));
             }
             Command::SetPriority { contact, priority } => {
                 if let Some(row) = self.contacts.get_mut(contact) {
@@ -204,7 +221,7 @@ impl Judge {
             }
             Command::Release { agent, to, .. } => {
                 match self.agent(agent).work {
-                    WorkState::Offered(number) => self.end_offer(number, None),
+                    WorkState::Offered(number) => self.end_offer(number, None, OfferEnd::Withdrawn),
                     WorkState::Busy(contact) => self.end(contact, EndReason::Operator),
                     _ => {}
                 }
@@ -229,7 +246,7 @@ impl Judge {
     /// Follows [`State::unconfirm`].
     pub fn unconfirm(&mut self, id: ContactId) {
         if let Some(ContactState::Offered { offer, .. }) = self.contacts.get(&id).map(|c| c.state) {
-            self.end_offer(offer, None);
+            self.end_offer(offer, None, OfferEnd::ContactGone);
         }
         if let Some(contact) = self.contacts.get_mut(&id)
             && contact.state == ContactState::Queued
@@ -254,7 +271,7 @@ impl Judge {
     /// Follows [`State::offer_owner_lost`].
     pub fn offer_owner_lost(&mut self, number: OfferNumber) {
         if let Some((_, agent, _)) = self.offers.get(&number).copied() {
-            self.end_offer(number, None);
+            self.end_offer(number, None, OfferEnd::OwnerLost);
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.device = DeviceState::Recovering;
             }
@@ -365,7 +382,8 @@ impl Judge {
     // --- the one rule ----------------------------------------------------------------------------
 
     fn settle(&mut self) {
-        while let Some((contact, agent)) = self.next_match() {
+        while let Some((contact, agent, next)) = self.next_match() {
+            self.seconds.insert(contact, next);
             self.last_offer += 1;
             let number = OfferNumber(self.last_offer);
             let ring = self.queues[&self.contacts[&contact].queue].ring;
@@ -409,7 +427,8 @@ impl Judge {
         row.wrap_up_ends_by = None;
     }
 
-    fn next_match(&self) -> Option<(ContactId, AgentId)> {
+    /// Who is brought together next, and whom the contact would have gone to otherwise.
+    fn next_match(&self) -> Option<(ContactId, AgentId, Option<AgentId>)> {
         let mut waiting: Vec<&Contact> =
             self.contacts.values().filter(|c| c.state == ContactState::Queued).collect();
         waiting.sort_by_key(|c| order(c));
@@ -425,10 +444,14 @@ impl Judge {
                 able.retain(|agent| contact.left_by != Some(agent.id));
             }
             let prefers_site = self.queues[&contact.queue].site_choice != SiteChoice::Any;
-            let preferred = able.iter().find(|agent| agent.site == contact.serving);
-            let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
-            if let Some(agent) = best {
-                return Some((contact.id, agent.id));
+            let best = |able: &[&Agent]| {
+                let preferred = able.iter().find(|agent| agent.site == contact.serving);
+                let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
+                best.map(|agent| agent.id)
+            };
+            if let Some(agent) = best(&able) {
+                able.retain(|other| other.id != agent);
+                return Some((contact.id, agent, best(&able)));
             }
         }
         None
@@ -661,11 +684,16 @@ impl Judge {
         }
     }
 
-    fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>) {
+    fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>, how: OfferEnd) {
         let Some((contact, agent, _)) = self.offers.remove(&number) else { return };
+        let at = self.now;
         if let Some(row) = self.contacts.get_mut(&contact) {
             row.state = ContactState::Queued;
             row.last_offer = Some((number, agent));
+            row.failed_offers.push(FailedOffer { offer: number, agent, at, how });
+            if row.failed_offers.len() > FAILED_OFFERS_KEPT {
+                row.failed_offers.remove(0);
+            }
         }
         self.free(agent, then);
     }
@@ -706,7 +734,9 @@ impl Judge {
         let Some(contact) = self.contacts.get(&id).cloned() else { return };
         match contact.state {
             ContactState::Queued | ContactState::Unconfirmed => {}
-            ContactState::Offered { offer, .. } => self.end_offer(offer, None),
+            ContactState::Offered { offer, .. } => {
+                self.end_offer(offer, None, OfferEnd::ContactGone);
+            }
             ContactState::Connected { agent, .. } => {
                 let wrap_up = self.queues[&contact.queue].wrap_up;
                 let until = ClusterTime(self.now.0 + wrap_up.0);
@@ -718,6 +748,7 @@ impl Judge {
             }
         }
         self.contacts.remove(&id);
+        self.seconds.remove(&id);
         let lost = matches!(reason, EndReason::LegLost | EndReason::CallerGone);
         if lost && contact.is_waiting() && !contact.caller.is_withheld() {
             let expires = ClusterTime(self.now.0 + RESERVATION_MS);
@@ -755,7 +786,7 @@ impl Judge {
             match what {
                 Due::Offer(number) => {
                     let then = self.after_decline(number, DeclineCause::NotAnswered);
-                    self.end_offer(number, Some(then));
+                    self.end_offer(number, Some(then), OfferEnd::Expired);
                 }
                 Due::Stage(contact) => {
                     let now = self.now;

@@ -6,8 +6,9 @@ use tandem_cluster::{
     machine::history_key,
 };
 use tandem_proto::api::v1::{
-    Contact, ContactPlacedReply, EndContactReply, EndContactRequest, ListContactsReply,
-    ListContactsRequest, PlaceContactRequest, SetPriorityRequest, ShowContactRequest,
+    Contact, ContactPlacedReply, EndContactReply, EndContactRequest, ExplainRequest, Explanation,
+    ListContactsReply, ListContactsRequest, PlaceContactRequest, SetPriorityRequest,
+    ShowContactRequest,
 };
 use tandem_routing::{
     command::{Command, Rejection as QueueRejection},
@@ -17,7 +18,7 @@ use tandem_routing::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, read::View};
+use super::{Api, explain, name, narrow, read::View};
 use crate::{cluster::core::Core, rpc::contacts_server::Contacts};
 
 /// Contacts in one answer, when nothing else is asked for.
@@ -83,6 +84,41 @@ impl Contacts for Api {
         let ended = ended.ok_or_else(|| Status::not_found(format!("there is no {id}")))?;
         let contact = core.store.read(|replica, _| View { machine: &replica.0, now }.ended(&ended));
         Ok(Response::new(contact))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<Explanation>, Status> {
+        let asked = Self::admit(request)?;
+        let id = contact_id(&asked.id)?;
+        let only = if asked.agent.is_empty() { None } else { Some(name("agent", &asked.agent)?) };
+        let limit = match asked.limit as usize {
+            0 => explain::LIMIT,
+            limit => limit.min(explain::LIMIT_MAX),
+        };
+        let core = self.core()?;
+        let now = core.clock.now();
+        let (as_of, live) = self
+            .read(asked.consistency, |machine| {
+                let view = View { machine, now };
+                let row = machine.queue().contacts().get(&id)?;
+                Some(explain::live(view, row, only.as_ref(), limit))
+            })
+            .await?;
+        let explanation = match live {
+            Some(explanation) => explanation,
+            None => {
+                let ended = find_ended(&core, id).await?;
+                let ended = ended.ok_or_else(|| Status::not_found(format!("there is no {id}")))?;
+                core.store.read(|replica, _| {
+                    let view = View { machine: &replica.0, now };
+                    explain::ended(view, &ended, only.as_ref(), limit)
+                })
+            }
+        };
+        let explanation = explanation.map_err(|error| Status::not_found(error.to_string()))?;
+        Ok(Response::new(Explanation { as_of: Some(as_of), ..explanation }))
     }
 
     async fn end(

@@ -8,6 +8,7 @@ mod agents;
 mod change;
 mod cluster;
 mod contacts;
+mod explain;
 mod queues;
 mod read;
 mod rules;

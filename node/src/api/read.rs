@@ -358,7 +358,7 @@ impl View<'_> {
     }
 }
 
-fn reason_name(reason: &NotReadyReason) -> String {
+pub(super) fn reason_name(reason: &NotReadyReason) -> String {
     match reason {
         NotReadyReason::Unspecified => String::new(),
         NotReadyReason::Code(code) => code.to_string(),

@@ -9,6 +9,7 @@ mod certs;
 mod cluster;
 mod connect;
 mod contact;
+mod explain;
 mod output;
 mod queue;
 mod site;
@@ -50,6 +51,11 @@ enum Command {
     Agent(agent::Arguments),
     /// Contacts: who waits and who talks.
     Contact(contact::Arguments),
+    /// Why a contact went to whom it went, why it still waits, and why not to somebody else.
+    #[command(
+        after_help = "Examples:\n  tandem explain contact_0_123\n  tandem explain contact_0_123 --agent amy --output json"
+    )]
+    Explain(explain::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +141,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Queue(arguments) => queue::run(arguments),
         Command::Agent(arguments) => agent::run(arguments),
         Command::Contact(arguments) => contact::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))
 }

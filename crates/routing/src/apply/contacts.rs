@@ -99,6 +99,8 @@ impl State {
             stage_at: None,
             placed: None,
             preferred: None,
+            decision: None,
+            failed_offers: Vec::new(),
         }
     }
 

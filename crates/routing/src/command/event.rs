@@ -1,5 +1,7 @@
 //! What happened, for whoever follows the queue.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     command::DeclineCause,
     entity::{Contact, EndReason},
@@ -72,8 +74,8 @@ pub enum Event {
     AgentChanged(AgentId),
 }
 
-/// How an offer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How an offer ended. Appended to, never reordered: the position is the encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OfferEnd {
     /// The agent took it.
     Accepted,

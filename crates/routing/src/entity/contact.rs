@@ -1,11 +1,13 @@
 //! Contacts: one thing waiting for an agent, or talking with one.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::Queue;
+use super::{Decision, FailedOffer, Queue};
 use crate::{
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
-    limits::{PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
+    limits::{FAILED_OFFERS_KEPT, PRIORITY_STEP_MS, QUEUE_WEIGHT_STEP_MS},
     name::{CallerNumber, Name},
     requirement::SharedRequirement,
     rules::{Stage, Urgent},
@@ -129,6 +131,10 @@ pub struct Contact {
     pub placed: Option<i64>,
     /// The agent for whom alone it waits.
     pub preferred: Option<Preferred>,
+    /// Why the latest offer went to whom it went.
+    pub decision: Option<Arc<Decision>>,
+    /// The latest offers that came to nothing, at most [`FAILED_OFFERS_KEPT`].
+    pub failed_offers: Vec<FailedOffer>,
 }
 
 /// An agent for whom alone a contact waits.
@@ -183,6 +189,14 @@ impl Contact {
     /// Takes its place in the order of the queue.
     pub fn stand(&mut self, queue: &Queue) {
         self.effective_arrival_ms = self.placed.unwrap_or_else(|| self.natural_place(queue));
+    }
+
+    /// Notes an offer that came to nothing.
+    pub(crate) fn note_failed(&mut self, failed: FailedOffer) {
+        if self.failed_offers.len() >= FAILED_OFFERS_KEPT {
+            self.failed_offers.remove(0);
+        }
+        self.failed_offers.push(failed);
     }
 
     fn natural_place(&self, queue: &Queue) -> i64 {
@@ -267,6 +281,8 @@ impl From<ContactV1> for Contact {
             stage_at: None,
             placed: None,
             preferred: None,
+            decision: None,
+            failed_offers: Vec::new(),
         }
     }
 }

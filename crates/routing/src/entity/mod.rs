@@ -5,6 +5,7 @@
 
 mod agent;
 mod contact;
+mod decision;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use agent::{
     Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier, WorkState,
 };
 pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKey};
+pub use decision::{Choice, Decision, FailedOffer, Occasion, Rival};
 pub use queue::{Queue, SiteChoice};
 
 /// Counters and the clock: one row.
