@@ -32,7 +32,8 @@ use crate::{
     rpc::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
         cluster_server::ClusterServer, contacts_server::ContactsServer, peer_server::PeerServer,
-        queues_server::QueuesServer, raft_server::RaftServer, sites_server::SitesServer,
+        queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
+        sites_server::SitesServer, statistics_server::StatisticsServer,
     },
     telemetry,
     tls::Tls,
@@ -187,7 +188,9 @@ fn serve_operators(
         .add_service(SitesServer::new(api.clone()))
         .add_service(QueuesServer::new(api.clone()))
         .add_service(AgentsServer::new(api.clone()))
-        .add_service(ContactsServer::new(api));
+        .add_service(ContactsServer::new(api.clone()))
+        .add_service(RebalanceServer::new(api.clone()))
+        .add_service(StatisticsServer::new(api));
     let failed = failed.clone();
     tokio::spawn(keep_health(Arc::clone(membership), health));
     tokio::spawn(async move {

@@ -34,6 +34,7 @@ pub mod naive;
 pub mod name;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod preview;
 pub mod requirement;
 pub mod rules;
 pub mod state;

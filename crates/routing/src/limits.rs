@@ -43,6 +43,24 @@ pub const STEPS_MAX: usize = 10;
 pub const RESERVE_LEVELS_MAX: usize = 5;
 /// Offers that came to nothing and are remembered of one contact.
 pub const FAILED_OFFERS_KEPT: usize = 8;
+/// Length of an interval of the statistics: a quarter of an hour.
+pub const INTERVAL_MS: u64 = 900_000;
+/// For how long intervals are kept: two days.
+pub const INTERVALS_KEPT_MS: u64 = 172_800_000;
+/// Intervals of queues that are kept; beyond them the oldest go first.
+pub const QUEUE_INTERVALS_MAX: usize = 500_000;
+/// A caller who hangs up within this time counts as a short abandon too.
+pub const SHORT_ABANDON_MS: u64 = 5_000;
+/// Expected waits are made from what was counted in so long a time.
+pub const EXPECTED_FROM_MS: u64 = 3_600_000;
+/// How long an agent takes for a contact, as long as nothing was counted.
+pub const EXPECTED_HANDLE_MS: u64 = 180_000;
+/// Rebalance plans that are kept, the running one included.
+pub const PLANS_KEPT: usize = 100;
+/// Steps of one rebalance plan.
+pub const PLAN_STEPS_MAX: u8 = 20;
+/// Agents that one rebalance plan moves.
+pub const PLAN_AGENTS_MAX: usize = 1_000;
 /// Attributes of one agent.
 pub const ATTRIBUTES_PER_AGENT_MAX: usize = 20;
 /// Conversations that are remembered for callers who come back, all queues together.

@@ -334,6 +334,7 @@ impl State {
             queue_len: self.queue_len(queue),
         });
         self.counters.offer = number;
+        self.count(queue, |row, _| row.offers += 1);
         let expires = now + ring + Millis(OFFER_BACKSTOP_MS);
         self.insert_offer(Offer { number, tenant, contact, agent, made: now, expires });
         self.update_contact(contact, |row| {
@@ -368,7 +369,11 @@ impl State {
             row.last_offer = Some((number, offer.agent));
             row.note_failed(FailedOffer { offer: number, agent: offer.agent, at: now, how });
         });
-        let after = self.contacts.get(&offer.contact).and_then(|row| self.queues.get(&row.queue));
+        let queue = self.contacts.get(&offer.contact).map(|row| row.queue);
+        if let (Some(queue), OfferEnd::Declined(_) | OfferEnd::Expired) = (queue, how) {
+            self.count(queue, |row, _| row.offers_failed += 1);
+        }
+        let after = queue.and_then(|queue| self.queues.get(&queue));
         let after = after.filter(|_| !planted!(self, DeclineIsNotForgiven));
         let after = after.map(|queue| queue.rules.after_decline).unwrap_or_default();
         let then = match how {

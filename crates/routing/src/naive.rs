@@ -13,13 +13,14 @@ use crate::{
     AgentPhone, CallerLeg,
     command::{Command, DeclineCause, OfferEnd, Readiness},
     entity::{
-        Agent, Contact, ContactState, DeviceState, EndReason, FailedOffer, LoginState, LogoutAfter,
-        NotReadyReason, Occasion, Preferred, Queue, Site, SiteChoice, SiteState, Tally, WorkState,
+        AfterContact, Agent, Contact, ContactState, DeviceState, Direction, EndReason, FailedOffer,
+        LoginState, LogoutAfter, NotReadyReason, Occasion, Plan, Preferred, Queue, QueueInterval,
+        Site, SiteChoice, SiteInterval, SiteState, Tally, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, SkillId},
     limits::{
-        CONFIRM_HOLD_MS, FAILED_OFFERS_KEPT, NODE_FAILED_PAUSE_MS, OFFER_BACKSTOP_MS,
-        RESERVATION_MS,
+        CONFIRM_HOLD_MS, FAILED_OFFERS_KEPT, INTERVALS_KEPT_MS, NODE_FAILED_PAUSE_MS,
+        OFFER_BACKSTOP_MS, RESERVATION_MS,
     },
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
@@ -46,6 +47,10 @@ pub struct Judge {
     last_agents: BTreeMap<(QueueId, CallerNumber), (AgentId, ClusterTime)>,
     /// Whom each contact would have been offered to, had who was chosen not been there.
     seconds: BTreeMap<ContactId, Option<AgentId>>,
+    /// What was counted, by intervals; kept for ever.
+    queue_sums: BTreeMap<(u64, QueueId), QueueInterval>,
+    site_sums: BTreeMap<(u64, SiteId), SiteInterval>,
+    plans: BTreeMap<Ordinal, Plan>,
 }
 
 impl Judge {
@@ -85,6 +90,17 @@ impl Judge {
                 return difference("shares", format!("{ours:?}"), format!("{:?}", queue.assigned));
             }
         }
+        self.agree_on_sums(state)?;
+        if !self.plans.values().eq(state.plans().iter()) {
+            let theirs: Vec<&Plan> = state.plans().iter().collect();
+            return difference("plans", format!("{:#?}", self.plans), format!("{theirs:#?}"));
+        }
+        for site in state.sites().iter() {
+            let ours = self.sites.get(&site.id);
+            if ours != Some(site) {
+                return difference("site", format!("{ours:?}"), format!("{site:?}"));
+            }
+        }
         let last = state.last_agents().iter();
         let last: BTreeMap<_, _> =
             last.map(|row| ((row.queue, row.caller.clone()), (row.agent, row.expires))).collect();
@@ -101,6 +117,53 @@ impl Judge {
             return difference("counts", format!("{ours:?}"), format!("{theirs:?}"));
         }
         Ok(())
+    }
+
+    /// T1: what was counted was counted once.
+    fn agree_on_sums(&self, state: &State) -> Result<(), String> {
+        let kept = |start: u64| start + INTERVALS_KEPT_MS > self.now.0;
+        for row in state.queue_intervals().iter() {
+            let ours = self.queue_sums.get(&(row.start.0, row.queue));
+            if ours != Some(row) {
+                return Err(format!("T1: the judge counts\n{ours:#?}\nand the state\n{row:#?}"));
+            }
+        }
+        for row in state.site_intervals().iter() {
+            let ours = self.site_sums.get(&(row.start.0, row.site));
+            if ours != Some(row) {
+                return Err(format!("T1: the judge counts\n{ours:#?}\nand the state\n{row:#?}"));
+            }
+        }
+        let queues = self.queue_sums.values().filter(|row| kept(row.start.0));
+        let mut queues =
+            queues.map(|row| state.queue_intervals().contains(&(row.start, row.queue)));
+        let sites = self.site_sums.values().filter(|row| kept(row.start.0));
+        let mut sites = sites.map(|row| state.site_intervals().contains(&(row.start, row.site)));
+        if queues.all(|there| there) && sites.all(|there| there) {
+            Ok(())
+        } else {
+            Err("T1: an interval is missing".to_owned())
+        }
+    }
+
+    fn sums(&mut self, queue: QueueId) -> &mut QueueInterval {
+        let start = self.now.0 / 900_000 * 900_000;
+        let tenant = self.queues[&queue].tenant;
+        self.queue_sums.entry((start, queue)).or_insert_with(|| QueueInterval {
+            start: ClusterTime(start),
+            queue,
+            tenant,
+            ..QueueInterval::default()
+        })
+    }
+
+    fn site_sums(&mut self, site: SiteId) -> &mut SiteInterval {
+        let start = self.now.0 / 900_000 * 900_000;
+        self.site_sums.entry((start, site)).or_insert_with(|| SiteInterval {
+            start: ClusterTime(start),
+            site,
+            ..SiteInterval::default()
+        })
     }
 
     /// Begins an entry at this time, already clamped.
@@ -197,6 +260,7 @@ impl Judge {
                         contact.widen_at = Some(widen);
                     }
                     self.contacts.insert(id, contact);
+                    self.sums(queue.id).offered += 1;
                 }
             }
             Command::Accept { offer, contact } => self.accept(*offer, *contact),
@@ -212,10 +276,23 @@ impl Judge {
                 }
             }
             Command::Place { contact, before } => self.place(*contact, *before),
+            Command::ApplyPlan { .. } => {
+                if let Some(plan) = state.plans().iter().next_back() {
+                    self.plans.insert(plan.id, Plan { taken: 0, ..plan.clone() });
+                    self.step_plan(plan.id);
+                }
+                self.plans.retain(|id, _| state.plans().contains(id));
+            }
+            Command::UndoPlan { plan, .. } => {
+                if let Some(row) = self.plans.get_mut(plan) {
+                    row.direction = Direction::Back;
+                }
+                self.step_plan(*plan);
+            }
             Command::ExtendWrapUp { agent, by, .. } => {
                 let agent = self.agent(agent);
-                if let (WorkState::WrapUp(until), Some(last)) = (&agent.work, agent.wrap_up_ends_by)
-                {
+                let last = agent.after.and_then(|after| after.ends_by);
+                if let (WorkState::WrapUp(until), Some(last)) = (&agent.work, last) {
                     agent.work = WorkState::WrapUp(ClusterTime(last.0.min(until.0 + by.0)));
                 }
             }
@@ -282,7 +359,7 @@ impl Judge {
     /// Follows [`State::requeue`].
     pub fn requeue(&mut self, id: ContactId, caller: CallerLeg, phone: AgentPhone) {
         if let Some(contact) = self.contacts.get_mut(&id)
-            && let ContactState::Connected { agent, .. } = contact.state
+            && let ContactState::Connected { agent, since, .. } = contact.state
         {
             contact.state = ContactState::Queued;
             if caller == CallerLeg::InDoubt {
@@ -303,6 +380,10 @@ impl Judge {
             let queue = contact.queue;
             self.free(agent, then);
             self.limit_wrap_up(agent, queue);
+            let now = self.now;
+            let sums = self.sums(queue);
+            sums.requeued += 1;
+            sums.talk.0 += now.0 - since.0;
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.idle_since = self.now;
             }
@@ -384,6 +465,8 @@ impl Judge {
     fn settle(&mut self) {
         while let Some((contact, agent, next)) = self.next_match() {
             self.seconds.insert(contact, next);
+            let queue = self.contacts[&contact].queue;
+            self.sums(queue).offers += 1;
             self.last_offer += 1;
             let number = OfferNumber(self.last_offer);
             let ring = self.queues[&self.contacts[&contact].queue].ring;
@@ -409,6 +492,7 @@ impl Judge {
         let Some(row) = self.agents.get_mut(&agent) else { return };
         let spent = Millis(self.now.0 - row.work_since.0);
         let logged_in = row.login != LoginState::LoggedOut;
+        let (was, site, after) = (row.work.clone(), row.site, row.after);
         let bucket = match row.work {
             WorkState::Busy(_) => Some(&mut row.tally.talk),
             WorkState::WrapUp(_) => Some(&mut row.tally.wrap_up),
@@ -424,7 +508,24 @@ impl Judge {
         row.work = work;
         row.work_since = self.now;
         row.turn = self.ordinal;
-        row.wrap_up_ends_by = None;
+        row.after = None;
+        if logged_in && spent.0 > 0 {
+            let sums = self.site_sums(site);
+            match was {
+                WorkState::Busy(_) => sums.talk.0 += spent.0,
+                WorkState::Offered(_) => sums.ringing.0 += spent.0,
+                WorkState::Ready => sums.available.0 += spent.0,
+                WorkState::NotReady(_) | WorkState::Paused { .. } => sums.not_ready.0 += spent.0,
+                WorkState::WrapUp(_) => {
+                    sums.wrap_up.0 += spent.0;
+                    // A queue that was removed in the meantime has no sums.
+                    let queue = after.map(|after| after.queue);
+                    if let Some(queue) = queue.filter(|queue| self.queues.contains_key(queue)) {
+                        self.sums(queue).wrap_up.0 += spent.0;
+                    }
+                }
+            }
+        }
     }
 
     /// Who is brought together next, and whom the contact would have gone to otherwise.
@@ -546,7 +647,7 @@ impl Judge {
                     tally: Tally::default(),
                     turn: self.ordinal,
                     asked: BTreeMap::new(),
-                    wrap_up_ends_by: None,
+                    after: None,
                     ..row.clone()
                 },
                 Some(agent) => Agent {
@@ -583,12 +684,12 @@ impl Judge {
     fn assign(&mut self, contact: &Contact) -> SiteId {
         let queue = contact.queue;
         let by_weight = self.queues[&queue].site_choice == SiteChoice::Weighted;
-        let takes = |site: &Site| site.state == SiteState::Open && site.weight > 0;
-        if !by_weight && takes(&self.sites[&contact.ingress]) {
+        let ingress = &self.sites[&contact.ingress];
+        if !by_weight && ingress.state == SiteState::Open && ingress.weight > 0 {
             return contact.ingress;
         }
         let mut best: Option<(SiteId, f64)> = None;
-        for site in self.sites.values().filter(|site| takes(site)) {
+        for site in self.candidates(contact) {
             let given = self.queues[&queue].assigned.get(&site.id).copied().unwrap_or(0);
             // Shares of a test fit a double exactly enough; ties go to the lower id.
             #[expect(clippy::cast_precision_loss, reason = "small counts")]
@@ -604,6 +705,103 @@ impl Judge {
         site
     }
 
+    /// Sites that may be chosen for a contact: where somebody could serve it, or all if nobody could.
+    fn candidates(&self, contact: &Contact) -> Vec<Site> {
+        let takes = |site: &&Site| site.state == SiteState::Open && site.weight > 0;
+        let open: Vec<Site> = self.sites.values().filter(takes).cloned().collect();
+        let staffed = |site: &&Site| {
+            self.agents.values().any(|agent| {
+                agent.site == site.id
+                    && agent.login != LoginState::LoggedOut
+                    && qualified(contact, agent)
+            })
+        };
+        let some: Vec<Site> = open.iter().filter(staffed).cloned().collect();
+        if some.is_empty() { open } else { some }
+    }
+
+    /// Where a waiting contact goes when weights have changed: away only from a site that has more than its
+    /// share of those who wait, and only to one that has less.
+    fn respread(&self, contact: &Contact) -> SiteId {
+        let candidates = self.candidates(contact);
+        let waiting = |site: SiteId| {
+            let there =
+                |c: &&Contact| c.queue == contact.queue && c.is_waiting() && c.serving == site;
+            self.contacts.values().filter(there).count() as u128
+        };
+        let in_line = |c: &&Contact| c.queue == contact.queue && c.is_waiting();
+        let all = self.contacts.values().filter(in_line).count() as u128;
+        let weights: u128 = candidates.iter().map(|site| u128::from(site.weight)).sum();
+        let share = |site: &Site| {
+            let exact = all * u128::from(site.weight);
+            exact / weights + u128::from(!exact.is_multiple_of(weights))
+        };
+        let own = candidates.iter().find(|site| site.id == contact.serving);
+        if own.is_some_and(|site| waiting(site.id) <= share(site)) {
+            return contact.serving;
+        }
+        let mut best: Option<&Site> = None;
+        for site in &candidates {
+            if site.id == contact.serving || waiting(site.id) >= share(site) {
+                continue;
+            }
+            let lighter = |best: &Site| {
+                (waiting(site.id) + 1) * u128::from(best.weight)
+                    < (waiting(best.id) + 1) * u128::from(site.weight)
+            };
+            if best.is_none_or(lighter) {
+                best = Some(site);
+            }
+        }
+        best.map_or(contact.serving, |site| site.id)
+    }
+
+    /// A plan goes on by one step.
+    fn step_plan(&mut self, id: Ordinal) {
+        let Some(plan) = self.plans.get_mut(&id) else { return };
+        let before = plan.taken;
+        let left = match plan.direction {
+            Direction::Forward => {
+                plan.taken += 1;
+                plan.steps - plan.taken
+            }
+            Direction::Back => {
+                plan.taken -= 1;
+                plan.taken
+            }
+        };
+        plan.next_at = (left > 0).then_some(ClusterTime(self.now.0 + plan.every.0));
+        let plan = plan.clone();
+        let (taken, steps) = (i64::from(plan.taken), i64::from(plan.steps));
+        for change in &plan.weights {
+            let way = i64::from(change.to) - i64::from(change.from);
+            let weight = i64::from(change.from) + way * taken / steps;
+            if let Some(site) = self.sites.get_mut(&change.site) {
+                site.weight = u16::try_from(weight).unwrap_or(0);
+            }
+        }
+        let agents = |taken: u8| plan.agents.len() * usize::from(taken) / usize::from(plan.steps);
+        for (at, change) in plan.agents.iter().enumerate() {
+            let (was, is) = (at < agents(before), at < agents(plan.taken));
+            let (join, leave) = match (was, is) {
+                (false, true) => (&change.join, &change.leave),
+                (true, false) => (&change.leave, &change.join),
+                _ => continue,
+            };
+            if let Some(row) = self.agents.get_mut(&change.agent) {
+                let mut queues = (*row.queues).clone();
+                queues.retain(|queue| !leave.contains(queue));
+                row.asked.retain(|queue, _| !leave.contains(queue));
+                queues.extend(join.iter().filter(|queue| self.queues.contains_key(queue)));
+                row.queues = queues.into();
+            }
+        }
+        if !plan.weights.is_empty() {
+            self.queues.values_mut().for_each(|queue| queue.assigned.clear());
+        }
+        self.move_waiting(true);
+    }
+
     fn move_waiting(&mut self, weights_changed: bool) {
         let ids: Vec<ContactId> = self.contacts.keys().copied().collect();
         for id in ids {
@@ -613,7 +811,7 @@ impl Judge {
             let respread =
                 weights_changed && self.queues[&contact.queue].site_choice == SiteChoice::Weighted;
             if contact.is_waiting() && (stranded || respread) {
-                let to = self.assign(&contact);
+                let to = if respread { self.respread(&contact) } else { self.assign(&contact) };
                 if let Some(row) = self.contacts.get_mut(&id) {
                     row.serving = to;
                 }
@@ -628,6 +826,7 @@ impl Judge {
         if agent.login == LoginState::LoggedOut {
             agent.login = LoginState::LoggedIn(now);
             agent.idle_since = now;
+            agent.work_since = now;
             agent.tally = Tally::default();
         }
         self.set_readiness(name, as_state);
@@ -676,6 +875,21 @@ impl Judge {
         let contact = self.contacts[&id].clone();
         self.offers.remove(&number);
         self.enter(agent, WorkState::Busy(id));
+        let waited = Millis(now.0 - contact.arrival.0);
+        let target = self.queues[&contact.queue].rules.answer_within;
+        let sums = self.sums(contact.queue);
+        sums.answered += 1;
+        sums.wait_answered.0 += waited.0;
+        sums.wait_max = sums.wait_max.max(waited);
+        if waited <= target {
+            sums.answered_in_time += 1;
+        }
+        let site = self.agents[&agent].site;
+        let sums = self.site_sums(site);
+        sums.answered += 1;
+        if site != contact.ingress {
+            sums.from_elsewhere += 1;
+        }
         if let Some(rule) = self.queues[&contact.queue].rules.last_agent
             && !contact.caller.is_withheld()
         {
@@ -686,6 +900,10 @@ impl Judge {
 
     fn end_offer(&mut self, number: OfferNumber, then: Option<WorkState>, how: OfferEnd) {
         let Some((contact, agent, _)) = self.offers.remove(&number) else { return };
+        if let OfferEnd::Declined(_) | OfferEnd::Expired = how {
+            let queue = self.contacts[&contact].queue;
+            self.sums(queue).offers_failed += 1;
+        }
         let at = self.now;
         if let Some(row) = self.contacts.get_mut(&contact) {
             row.state = ContactState::Queued;
@@ -719,14 +937,14 @@ impl Judge {
         }
     }
 
-    /// Says until when the wrap-up that just began may be extended.
+    /// Says what the wrap-up that just began follows, and until when it may be extended.
     fn limit_wrap_up(&mut self, agent: AgentId, queue: QueueId) {
         let most = self.queues[&queue].rules.wrap_up_max.0;
+        let ends_by = (most > 0).then_some(ClusterTime(self.now.0 + most));
         if let Some(row) = self.agents.get_mut(&agent)
             && let WorkState::WrapUp(_) = row.work
-            && most > 0
         {
-            row.wrap_up_ends_by = Some(ClusterTime(self.now.0 + most));
+            row.after = Some(AfterContact { queue, ends_by });
         }
     }
 
@@ -746,6 +964,28 @@ impl Judge {
                     row.idle_since = self.now;
                 }
             }
+        }
+        let target = self.queues[&contact.queue].rules.answer_within;
+        let waited = Millis(self.now.0 - contact.arrival.0);
+        let now = self.now;
+        let sums = self.sums(contact.queue);
+        match (contact.state, reason) {
+            (ContactState::Connected { since, .. }, _) => {
+                sums.handled += 1;
+                sums.talk.0 += now.0 - since.0;
+            }
+            (_, EndReason::Abandoned | EndReason::CallerGone) => {
+                sums.abandoned += 1;
+                sums.wait_abandoned.0 += waited.0;
+                if waited <= target {
+                    sums.abandoned_in_time += 1;
+                }
+                if waited.0 <= 5_000 {
+                    sums.abandoned_short += 1;
+                }
+            }
+            (_, EndReason::TurnedAway) => sums.turned_away += 1,
+            _ => sums.ended_waiting += 1,
         }
         self.contacts.remove(&id);
         self.seconds.remove(&id);
@@ -779,6 +1019,9 @@ impl Judge {
                 let alone = contact.preferred.map(|wanted| wanted.until);
                 due.extend(alone.map(|at| (at, 6, ordinal, Due::Alone(contact.id))));
             }
+            for plan in self.plans.values() {
+                due.extend(plan.next_at.map(|at| (at, 9, plan.id.0, Due::Plan(plan.id))));
+            }
             due.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
             let Some((_, _, _, what)) = due.into_iter().find(|(at, ..)| *at <= self.now) else {
                 break;
@@ -796,6 +1039,7 @@ impl Judge {
                         row.wait_until = wait_until;
                     }
                 }
+                Due::Plan(plan) => self.step_plan(plan),
                 Due::Alone(contact) => {
                     if let Some(row) = self.contacts.get_mut(&contact) {
                         row.preferred = None;
@@ -838,6 +1082,7 @@ enum Due {
     Hold(ContactId),
     Stage(ContactId),
     Alone(ContactId),
+    Plan(Ordinal),
 }
 
 /// Who goes first (R5).

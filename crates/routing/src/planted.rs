@@ -92,6 +92,8 @@ planted_faults! {
     PreferredIsWaitedForEver: Rules, "a caller waits for one agent without end";
     LeaverIsWaitedFor: Rules, "callers wait for an agent who has left";
     LastAgentIsForgotten: Rules, "nobody remembers whom a caller talked with";
+    UndoIsForgotten: Rules, "the last step of an undone plan is not taken back";
+    WaitingDoNotMove: Rules, "changed weights do not move who waits";
     ReleasedStaysReady: Rules, "who is set free is ready, whatever was asked";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";

@@ -30,6 +30,8 @@ pub struct QueueRules<R> {
     pub wrap_up_max: Millis,
     /// Whether callers reach who they talked with last.
     pub last_agent: Option<LastAgentRule>,
+    /// Within which time a contact should be answered: for the service level.
+    pub answer_within: Millis,
 }
 
 /// As people write them.
@@ -137,6 +139,7 @@ impl<R> Default for QueueRules<R> {
             after_decline: AfterDecline::default(),
             wrap_up_max: Millis(0),
             last_agent: None,
+            answer_within: Millis(20_000),
         }
     }
 }
@@ -180,6 +183,7 @@ impl<R> QueueRules<R> {
             after_decline: self.after_decline,
             wrap_up_max: self.wrap_up_max,
             last_agent: self.last_agent,
+            answer_within: self.answer_within,
         })
     }
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use crate::{
     digest::Digest,
     entity::{
-        Agent, Contact, Counters, LastAgent, Number, Offer, Queue, Reservation, Site, Skill, Work,
-        WorkItem,
+        Agent, Contact, Counters, LastAgent, LoginState, Number, Offer, Plan, Queue, QueueInterval,
+        Reservation, Site, SiteInterval, Skill, Work, WorkItem, WorkState, interval_of,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
     index::Index,
-    limits::APPLY_WORK_MAX,
+    limits::{APPLY_WORK_MAX, INTERVALS_KEPT_MS, QUEUE_INTERVALS_MAX},
     name::{CallerNumber, Name},
-    table::{RowChange, RowError, Table, TableTag},
-    time::ClusterTime,
+    table::{Row, RowChange, RowError, Table, TableTag},
+    time::{ClusterTime, Millis},
 };
 
 /// Rows of the queue and their indexes. Equal rows give equal behaviour on every node.
@@ -36,6 +36,9 @@ pub struct State {
     pub(crate) offers: Table<Offer>,
     pub(crate) reservations: Table<Reservation>,
     pub(crate) last_agents: Table<LastAgent>,
+    pub(crate) queue_intervals: Table<QueueInterval>,
+    pub(crate) site_intervals: Table<SiteInterval>,
+    pub(crate) plans: Table<Plan>,
     pub(crate) work: Table<Work>,
     pub(crate) index: Index,
     /// Steps of bulk work that the running entry may still do.
@@ -82,6 +85,18 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $state.last_agents;
+            $body;
+        }
+        {
+            let $table = &mut $state.queue_intervals;
+            $body;
+        }
+        {
+            let $table = &mut $state.site_intervals;
+            $body;
+        }
+        {
+            let $table = &mut $state.plans;
             $body;
         }
         {
@@ -160,6 +175,24 @@ impl State {
         &self.last_agents
     }
 
+    /// What was counted of each queue, by intervals.
+    #[must_use]
+    pub fn queue_intervals(&self) -> &Table<QueueInterval> {
+        &self.queue_intervals
+    }
+
+    /// What was counted of each site's agents, by intervals.
+    #[must_use]
+    pub fn site_intervals(&self) -> &Table<SiteInterval> {
+        &self.site_intervals
+    }
+
+    /// Rebalance plans, the oldest first.
+    #[must_use]
+    pub fn plans(&self) -> &Table<Plan> {
+        &self.plans
+    }
+
     /// The site of this name.
     #[must_use]
     pub fn site_named(&self, name: &Name) -> Option<&Site> {
@@ -209,12 +242,32 @@ impl State {
     }
 }
 
+/// Drops the two oldest intervals if they are not kept any more: as many as come, and more.
+fn drop_old<R: Row>(
+    rows: &mut Table<R>,
+    now: ClusterTime,
+    max: usize,
+    start: impl Fn(&R) -> ClusterTime,
+) {
+    for _ in 0..2 {
+        let Some(oldest) = rows.iter().next() else { return };
+        if now.since(start(oldest)).0 < INTERVALS_KEPT_MS && rows.len() < max {
+            return;
+        }
+        let key = oldest.key();
+        rows.remove(&key);
+    }
+}
+
 // --- writing: keeps the indexes true -------------------------------------------------------------
 
 impl State {
     /// Changes an agent's states or configuration. The closure must not change id or tenant.
     pub(crate) fn update_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
         let Some((before, after)) = self.agents.change(&id, change) else { return };
+        let spent = after.work_since.since(before.work_since);
+        let was = (spent.0 > 0 && before.login != LoginState::LoggedOut)
+            .then(|| (before.site, before.work.clone(), before.after));
         let same = |a: &Agent, b: &Agent| {
             let skills = Arc::ptr_eq(&a.skills, &b.skills) || a.skills == b.skills;
             let queues = Arc::ptr_eq(&a.queues, &b.queues) || a.queues == b.queues;
@@ -230,6 +283,34 @@ impl State {
             self.index.remove_agent(before);
             self.index.add_agent(after);
         }
+        if let Some((site, work, after)) = was {
+            self.count_at_site(site, |row| row.count_time(&work, spent));
+            if let (WorkState::WrapUp(_), Some(after)) = (&work, after) {
+                self.count(after.queue, |row, _| row.wrap_up += spent);
+            }
+        }
+    }
+
+    /// Counts something of a queue in the running interval; its target of answering is handed in.
+    pub(crate) fn count(&mut self, id: QueueId, count: impl FnOnce(&mut QueueInterval, Millis)) {
+        let Some(queue) = self.queues.get(&id) else { return };
+        let (start, target) = (interval_of(self.counters.now), queue.rules.answer_within);
+        if !self.queue_intervals.contains(&(start, id)) {
+            let row = QueueInterval { start, queue: id, tenant: queue.tenant, ..<_>::default() };
+            drop_old(&mut self.queue_intervals, start, QUEUE_INTERVALS_MAX, |row| row.start);
+            self.queue_intervals.insert(row);
+        }
+        self.queue_intervals.update(&(start, id), |row| count(row, target));
+    }
+
+    /// Counts something of a site's agents in the running interval.
+    pub(crate) fn count_at_site(&mut self, site: SiteId, count: impl FnOnce(&mut SiteInterval)) {
+        let start = interval_of(self.counters.now);
+        if !self.site_intervals.contains(&(start, site)) {
+            drop_old(&mut self.site_intervals, start, usize::MAX, |row| row.start);
+            self.site_intervals.insert(SiteInterval { start, site, ..<_>::default() });
+        }
+        self.site_intervals.update(&(start, site), count);
     }
 
     pub(crate) fn insert_agent(&mut self, agent: Agent) {
@@ -320,6 +401,14 @@ impl State {
         if let Some(row) = self.last_agents.remove(key) {
             self.index.deadlines.remove(&Index::last_agent_deadline(row));
         }
+    }
+
+    pub(crate) fn put_plan(&mut self, plan: Plan) {
+        if let Some(before) = self.plans.get(&plan.id).and_then(Index::plan_deadline) {
+            self.index.deadlines.remove(&before);
+        }
+        self.index.deadlines.extend(Index::plan_deadline(&plan));
+        self.plans.insert(plan);
     }
 
     /// Puts an item at the end of the work list; one that is there already is not added twice.
@@ -426,6 +515,9 @@ impl State {
         const RESERVATION: u8 = TableTag::Reservation as u8;
         const WORK: u8 = TableTag::Work as u8;
         const LAST_AGENT: u8 = TableTag::LastAgent as u8;
+        const QUEUE_INTERVAL: u8 = TableTag::QueueInterval as u8;
+        const SITE_INTERVAL: u8 = TableTag::SiteInterval as u8;
+        const PLAN: u8 = TableTag::Plan as u8;
         Some(match tag {
             COUNTERS => self.counters_row.load(key, value, digest),
             SITE => self.sites.load(key, value, digest),
@@ -438,6 +530,9 @@ impl State {
             RESERVATION => self.reservations.load(key, value, digest),
             WORK => self.work.load(key, value, digest),
             LAST_AGENT => self.last_agents.load(key, value, digest),
+            QUEUE_INTERVAL => self.queue_intervals.load(key, value, digest),
+            SITE_INTERVAL => self.site_intervals.load(key, value, digest),
+            PLAN => self.plans.load(key, value, digest),
             _ => return None,
         })
     }
@@ -463,6 +558,9 @@ impl State {
             .chain(self.reservations.stored_rows(group))
             .chain(self.work.stored_rows(group))
             .chain(self.last_agents.stored_rows(group))
+            .chain(self.queue_intervals.stored_rows(group))
+            .chain(self.site_intervals.stored_rows(group))
+            .chain(self.plans.stored_rows(group))
     }
 
     /// Indexes built from the rows alone.
@@ -481,6 +579,7 @@ impl State {
         index.deadlines.extend(self.offers.iter().map(Index::offer_deadline));
         index.deadlines.extend(self.reservations.iter().map(Index::reservation_deadline));
         index.deadlines.extend(self.last_agents.iter().map(Index::last_agent_deadline));
+        index.deadlines.extend(self.plans.iter().filter_map(Index::plan_deadline));
         self.index = index;
     }
 }

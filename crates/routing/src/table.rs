@@ -62,6 +62,9 @@ pub enum TableTag {
     Reservation = 9,
     Work = 10,
     LastAgent = 11,
+    QueueInterval = 12,
+    SiteInterval = 13,
+    Plan = 14,
     // crates/cluster
     Header = 32,
     Node = 33,

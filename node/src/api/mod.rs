@@ -11,8 +11,10 @@ mod contacts;
 mod explain;
 mod queues;
 mod read;
+mod rebalance;
 mod rules;
 mod sites;
+mod statistics;
 
 use std::{sync::Arc, time::Duration};
 

@@ -145,6 +145,7 @@ fn statuses(view: View<'_>) -> Vec<QueueStatus> {
                 offered: counts.offered,
                 connected: counts.connected,
                 longest_wait_ms: counts.longest_wait_ms,
+                expected_wait_ms: queue.expected_wait(row).map(|wait| wait.0),
                 ..QueueStatus::default()
             };
             for agent in queue.agents().iter().filter(|agent| agent.queues.contains(&row.id)) {

@@ -69,7 +69,7 @@ impl View<'_> {
             .unwrap_or_default()
     }
 
-    fn queue_name(&self, queue: QueueId) -> String {
+    pub(super) fn queue_name(&self, queue: QueueId) -> String {
         let queue = self.machine.queue().queues().get(&queue);
         queue.map(|queue| queue.name.to_string()).unwrap_or_default()
     }

@@ -38,6 +38,10 @@ pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
             unreachable: Millis(after.unreachable_ms),
         },
         wrap_up_max: Millis(queue.wrap_up_max_ms),
+        answer_within: match queue.answer_within_ms {
+            0 => NamedQueueRules::default().answer_within,
+            within => Millis(within),
+        },
         last_agent: queue.last_agent.map(|last| LastAgentRule {
             patience: Millis(last.patience_ms),
             remembered: Millis(last.remembered_ms),
@@ -68,6 +72,7 @@ pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Qu
         busy_ms: after.busy.0,
         unreachable_ms: after.unreachable.0,
     });
+    queue.answer_within_ms = rules.answer_within.0;
     queue.wrap_up_max_ms = rules.wrap_up_max.0;
     queue.last_agent = rules.last_agent.map(|last| api::LastAgent {
         patience_ms: last.patience.0,

@@ -12,7 +12,9 @@ mod contact;
 mod explain;
 mod output;
 mod queue;
+mod rebalance;
 mod site;
+mod stats;
 
 use std::path::PathBuf;
 
@@ -56,6 +58,13 @@ enum Command {
         after_help = "Examples:\n  tandem explain contact_0_123\n  tandem explain contact_0_123 --agent amy --output json"
     )]
     Explain(explain::Arguments),
+    /// Move load between sites: preview a plan, carry it out in steps, take it back.
+    Rebalance(rebalance::Arguments),
+    /// What was counted of queues and sites, by quarters of an hour: service level, waits, handling.
+    #[command(
+        after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json"
+    )]
+    Stats(stats::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +151,8 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Agent(arguments) => agent::run(arguments),
         Command::Contact(arguments) => contact::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Rebalance(arguments) => rebalance::run(arguments),
+        Command::Stats(arguments) => stats::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))
 }

@@ -139,6 +139,9 @@ struct TimedArguments {
     /// After-contact work with all its extensions (`tandem agent extend`); 0: it cannot be extended.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wrap_up_max: u64,
+    /// Within which time a contact should be answered: for the service level (`tandem stats`).
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    answer_within: u64,
     /// A caller who comes back waits for the agent they talked with last: for how long, and how long that
     /// is remembered.
     #[arg(long, value_name = "SECONDS:SECONDS", value_parser = two_times)]
@@ -158,6 +161,7 @@ impl TimedArguments {
             unreachable_ms: ms(self.after_unreachable),
         });
         queue.wrap_up_max_ms = ms(self.wrap_up_max);
+        queue.answer_within_ms = ms(self.answer_within);
         queue.last_agent = self
             .last_agent
             .map(|(patience_ms, remembered_ms)| LastAgent { patience_ms, remembered_ms });
@@ -325,6 +329,7 @@ fn table(reply: &ListQueuesReply) -> String {
         "ringing",
         "talking",
         "longest wait",
+        "expected wait",
         "ready",
         "logged in",
         "strategy",
@@ -338,6 +343,7 @@ fn table(reply: &ListQueuesReply) -> String {
             status.offered.to_string(),
             status.connected.to_string(),
             duration(status.longest_wait_ms),
+            status.expected_wait_ms.map_or_else(|| "nobody there".to_owned(), duration),
             status.agents_ready.to_string(),
             status.agents_logged_in.to_string(),
             queue.strategy,

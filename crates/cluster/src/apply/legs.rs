@@ -319,6 +319,7 @@ impl Machine {
                 | Event::ContactConnected { .. }
                 | Event::ContactUnconfirmed(_)
                 | Event::ContactConfirmed(_)
+                | Event::PlanStepped(_)
                 | Event::AgentChanged(_) => {}
             }
         }

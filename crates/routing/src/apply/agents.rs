@@ -33,6 +33,7 @@ impl State {
             if !already {
                 row.login = LoginState::LoggedIn(now);
                 row.idle_since = now;
+                row.work_since = now;
                 if !goes_on {
                     row.tally = Tally::default();
                 }
@@ -104,7 +105,8 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Result<Reply, Rejection> {
         let agent = self.agent(tenant, name)?;
-        let (WorkState::WrapUp(until), Some(ends_by)) = (&agent.work, agent.wrap_up_ends_by) else {
+        let ends_by = agent.after.and_then(|after| after.ends_by);
+        let (WorkState::WrapUp(until), Some(ends_by)) = (&agent.work, ends_by) else {
             return Err(Rejection::WrapUpMustBeExtensible(name.clone()));
         };
         let ends_by = if planted!(self, WrapUpHasNoEnd) { *until + by } else { ends_by };

@@ -11,8 +11,8 @@ use crate::{
         check,
     },
     entity::{
-        Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Queue, Respread, Site,
-        SiteState, Tally, WorkItem, WorkState,
+        Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Plan, Queue, Respread,
+        Site, SiteState, Tally, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
     limits::{
@@ -57,17 +57,18 @@ impl State {
     pub(super) fn set_site_weight(&mut self, name: &Name, weight: u16) -> Result<Reply, Rejection> {
         check::site_weight(weight)?;
         let id = self.site_id(name)?;
-        self.sites.update(&id, |site| site.weight = weight);
-        let queues: Vec<QueueId> = self.queues.iter().map(|queue| queue.id).collect();
-        for queue in queues {
-            // Shares are counted from the moment the weights changed.
-            self.queues.update(&queue, |queue| queue.assigned.clear());
+        let changes =
+            |plan: &&Plan| plan.is_running() && plan.weights.iter().any(|change| change.site == id);
+        if let Some(plan) = self.plans.iter().find(changes) {
+            return Err(Rejection::PlanMustBeFinished(plan.id));
         }
+        self.sites.update(&id, |site| site.weight = weight);
+        self.forget_shares();
         self.spread_again(Respread::ByWeight);
         Ok(Reply::SiteChanged { moved: 0, unfinished: Unfinished::No })
     }
 
-    fn spread_again(&mut self, respread: Respread) {
+    pub(super) fn spread_again(&mut self, respread: Respread) {
         self.add_work(WorkItem::MoveWaiting { next: ContactId::default(), respread });
         self.add_work(WorkItem::Rematch);
     }
@@ -305,7 +306,7 @@ impl State {
                     tiers,
                     reserves,
                     attributes,
-                    wrap_up_ends_by: None,
+                    after: None,
                 });
             }
         }

@@ -3,7 +3,7 @@
 use crate::{
     command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
     entity::{
-        Agent, Contact, ContactState, DeviceState, EndReason, LastAgent, LoginState,
+        AfterContact, Agent, Contact, ContactState, DeviceState, EndReason, LastAgent, LoginState,
         NotReadyReason, Number, Preferred, Queue, Reservation, SiteChoice, SiteState, WorkItem,
         WorkState,
     },
@@ -62,6 +62,7 @@ impl State {
         contact.serving = self.assign_site(&contact, &queue);
         contact.widen_at = widen_at(&contact, &queue, self.counters.now);
         self.insert_contact(contact);
+        self.count(queue.id, |row, _| row.offered += 1);
         events.push(Event::ContactEnqueued(id));
         self.match_contact(id, events);
         Ok(Reply::Enqueued { contact: id, queue_len: self.queue_len(queue.id) })
@@ -212,25 +213,25 @@ impl State {
         if !by_weight && self.site_takes_contacts(contact.ingress) {
             return contact.ingress;
         }
-        let Some(site) = self.share(queue.id) else { return contact.ingress };
+        self.index.prepare_class(contact);
+        let Some(site) = self.share(contact) else { return contact.ingress };
         self.queues.update(&queue.id, |queue| *queue.assigned.entry(site).or_default() += 1);
         site
     }
 
-    /// The site that is furthest below its share of this queue's contacts; the lower id among
-    /// equals. Shares follow the weights of the sites that take contacts.
-    fn share(&self, queue: QueueId) -> Option<SiteId> {
-        let queue = self.queues.get(&queue)?;
+    /// The site that is furthest below its share of the contacts of this one's queue; the lower id among
+    /// equals. Shares follow the weights of the sites that may be chosen for it.
+    fn share(&self, contact: &Contact) -> Option<SiteId> {
+        let queue = self.queues.get(&contact.queue)?;
         let load = |site: SiteId| u128::from(queue.assigned.get(&site).copied().unwrap_or(0)) + 1;
-        self.sites
-            .iter()
-            .filter(|site| site.takes_contacts())
-            .min_by(|a, b| {
-                let left = load(a.id) * u128::from(b.weight);
-                let right = load(b.id) * u128::from(a.weight);
-                left.cmp(&right).then(a.id.cmp(&b.id))
+        self.sites_for(contact)
+            .into_iter()
+            .min_by(|(a, by_a), (b, by_b)| {
+                let left = load(*a) * u128::from(*by_b);
+                let right = load(*b) * u128::from(*by_a);
+                left.cmp(&right).then(a.cmp(b))
             })
-            .map(|site| site.id)
+            .map(|(site, _)| site)
     }
 
     pub(super) fn accept(
@@ -267,11 +268,26 @@ impl State {
             row.tally.contacts -= u32::from(!counts);
         });
         self.remember(id, agent);
+        self.count_answer(id, agent);
         let how = OfferEnd::Accepted;
         events.push(Event::OfferEnded { offer: number, contact: id, agent, how });
         events.push(Event::ContactConnected { contact: id, agent, offer: number });
         events.push(Event::AgentChanged(agent));
         Ok(Reply::Connected { agent })
+    }
+
+    fn count_answer(&mut self, id: ContactId, agent: AgentId) {
+        let (Some(contact), Some(agent)) = (self.contacts.get(&id), self.agents.get(&agent)) else {
+            return;
+        };
+        let (queue, site) = (contact.queue, agent.site);
+        let waited = self.counters.now.since(contact.arrival);
+        let elsewhere = u32::from(contact.ingress != site);
+        self.count(queue, |row, target| row.count_answer(waited, target));
+        self.count_at_site(site, |row| {
+            row.answered += 1;
+            row.from_elsewhere += elsewhere;
+        });
     }
 
     fn can_take_late(&self, agent: AgentId) -> bool {
@@ -316,7 +332,8 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Result<Option<AgentId>, Rejection> {
         let contact = self.contacts.get(&id).ok_or(Rejection::ContactMustBeLive(id))?;
-        let queue = self.queues.get(&contact.queue);
+        let queue_id = contact.queue;
+        let queue = self.queues.get(&queue_id);
         let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
         let wrap_up_max = queue.map_or(Millis(0), |queue| queue.rules.wrap_up_max);
         let now = self.counters.now;
@@ -331,7 +348,7 @@ impl State {
                 let then = rests.then(|| WorkState::WrapUp(now + wrap_up));
                 if !planted!(self, AgentIsNotReleased) {
                     self.free_agent(agent, now, then, Idle::BeginsNow);
-                    self.limit_wrap_up(agent, wrap_up_max);
+                    self.note_wrap_up(agent, queue_id, wrap_up_max);
                 }
                 events.push(Event::AgentChanged(agent));
                 Some(agent)
@@ -341,6 +358,18 @@ impl State {
             self.let_go(&contact);
         }
         if let Some(contact) = self.remove_contact(id) {
+            match contact.state {
+                ContactState::Connected { since, .. } => self.count(contact.queue, |row, _| {
+                    row.handled += 1;
+                    row.talk += now.since(since);
+                }),
+                _ => {
+                    let waited = now.since(contact.arrival);
+                    self.count(contact.queue, |row, target| {
+                        row.count_end_of_wait(reason, waited, target);
+                    });
+                }
+            }
             if reason.may_have_cost_a_place() {
                 self.reserve_place(&contact);
             }
@@ -349,12 +378,12 @@ impl State {
         Ok(freed)
     }
 
-    /// Says until when the wrap-up that just began may be extended.
-    fn limit_wrap_up(&mut self, agent: AgentId, wrap_up_max: Millis) {
-        let now = self.counters.now;
+    /// Says what the wrap-up that just began follows, and until when it may be extended.
+    fn note_wrap_up(&mut self, agent: AgentId, queue: QueueId, wrap_up_max: Millis) {
+        let ends_by = (wrap_up_max.0 > 0).then(|| self.counters.now + wrap_up_max);
         let wraps_up = |row: &Agent| matches!(row.work, WorkState::WrapUp(_));
-        if wrap_up_max.0 > 0 && self.agents.get(&agent).is_some_and(wraps_up) {
-            self.update_agent(agent, |row| row.wrap_up_ends_by = Some(now + wrap_up_max));
+        if self.agents.get(&agent).is_some_and(wraps_up) {
+            self.update_agent(agent, |row| row.after = Some(AfterContact { queue, ends_by }));
         }
     }
 
@@ -448,9 +477,10 @@ impl State {
         events: &mut Vec<Event>,
     ) {
         let Some(contact) = self.contacts.get(&id) else { return };
-        let ContactState::Connected { agent, .. } = contact.state else { return };
+        let ContactState::Connected { agent, since, .. } = contact.state else { return };
         let now = self.counters.now;
-        let queue = self.queues.get(&contact.queue);
+        let queue_id = contact.queue;
+        let queue = self.queues.get(&queue_id);
         let wait_max = queue.map_or(Millis(0), |queue| queue.wait_max);
         let wrap_up = queue.map_or(Millis(0), |queue| queue.wrap_up);
         let wrap_up_max = queue.map_or(Millis(0), |queue| queue.rules.wrap_up_max);
@@ -475,7 +505,11 @@ impl State {
             row.wait_until = (wait_max.0 > 0).then(|| now + wait_max);
         });
         self.free_agent(agent, now, then, Idle::BeginsNow);
-        self.limit_wrap_up(agent, wrap_up_max);
+        self.note_wrap_up(agent, queue_id, wrap_up_max);
+        self.count(queue_id, |row, _| {
+            row.requeued += 1;
+            row.talk += now.since(since);
+        });
         events.push(Event::ContactRequeued { contact: id, agent });
         events.push(Event::AgentChanged(agent));
         if self.agents.get(&agent).is_some_and(|row| self.is_available(row)) {

@@ -6,6 +6,7 @@ mod agents;
 mod bind;
 mod config;
 mod contacts;
+mod rebalance;
 mod work;
 
 pub use contacts::{AgentPhone, CallerLeg};
@@ -69,6 +70,8 @@ impl State {
             Command::ExtendWrapUp { tenant, agent, by } => {
                 self.extend_wrap_up(*tenant, agent, *by, events)
             }
+            Command::ApplyPlan { tenant, plan } => self.apply_plan(*tenant, plan, events),
+            Command::UndoPlan { tenant, plan } => self.undo_plan(*tenant, *plan, events),
             Command::Release { tenant, agent, to } => self.release(*tenant, agent, to, events),
         }?;
         self.run_work(events);

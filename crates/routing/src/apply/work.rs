@@ -1,9 +1,10 @@
 //! Time and bulk work: deadlines that are due, and the replicated work list. Together they do at most
 //! as many steps as the running entry has left; the rest stays due or on the list.
 
+use super::rebalance::spreads;
 use crate::{
     command::{Event, OfferEnd, Rejection, Reply},
-    entity::{Agent, Contact, ContactState, EndReason, Respread, SiteChoice, WorkItem, WorkState},
+    entity::{Agent, Contact, ContactState, EndReason, Respread, WorkItem, WorkState},
     ids::{AgentId, ContactId, QueueId},
     index::Deadline,
     limits::OFFER_BACKSTOP_MS,
@@ -51,6 +52,7 @@ impl State {
             Deadline::LastAgent(queue, caller) => {
                 self.remove_last_agent(&(*queue, caller.clone()));
             }
+            Deadline::Plan(plan) => self.step_plan(*plan, events),
             Deadline::Reservation(queue, caller) => {
                 self.remove_reservation(&(*queue, caller.clone()));
             }
@@ -180,11 +182,18 @@ impl State {
     fn move_contact(&mut self, contact: Contact, respread: Respread, events: &mut Vec<Event>) {
         let Some(queue) = self.queues.get(&contact.queue).cloned() else { return };
         let stranded = !self.site_takes_contacts(contact.serving);
-        let spread = respread == Respread::ByWeight && queue.site_choice == SiteChoice::Weighted;
+        let spread = spreads(&queue, respread);
+        if planted!(self, WaitingDoNotMove) && !stranded {
+            return;
+        }
         if !contact.is_waiting() || !(stranded || spread) {
             return;
         }
-        let to = self.assign_site(&contact, &queue);
+        let to = if spread {
+            self.respread(&contact, &queue)
+        } else {
+            self.assign_site(&contact, &queue)
+        };
         if to == contact.serving {
             return;
         }

@@ -1,12 +1,13 @@
 //! Checks of plain values, the same for all commands.
 
-use super::{AgentRules, AgentSpec, NumberRules, NumberSpec, QueueSpec, Rejection};
+use super::{AgentRules, AgentSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec, Rejection};
 use crate::{
     entity::Tier,
     limits::{
-        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
-        QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX, RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX,
-        SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX, TIER_POSITION_MAX,
+        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX, PRIORITY_MAX,
+        QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX,
+        RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX,
+        TIER_POSITION_MAX,
     },
     requirement::NamedRequirement,
     rules::NamedQueueRules,
@@ -52,7 +53,7 @@ pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
         within("last_agent_patience_ms", last.patience.0, 1, 3_600_000)?;
         within("last_agent_remembered_ms", last.remembered.0, 1, 366 * RULE_AFTER_MS_MAX)?;
     }
-    Ok(())
+    within("answer_within_ms", rules.answer_within.0, 1, RULE_AFTER_MS_MAX)
 }
 
 /// Each is later than the one before.
@@ -96,12 +97,23 @@ pub(crate) fn agent(spec: &AgentSpec) -> Result<(), Rejection> {
         within("level", *level, 1, LEVEL_MAX)?;
     }
     within("skills", spec.skills.len() as u64, 0, SKILLS_PER_AGENT_MAX as u64)?;
-    within("queues", spec.queues.len() as u64, 0, QUEUES_PER_AGENT_MAX as u64)
+    queues_of_agent(spec.queues.len())
 }
 
 fn tier(tier: Tier) -> Result<(), Rejection> {
     within("level of a tier", tier.level, 1, TIER_LEVEL_MAX)?;
     within("position in a tier", tier.position, 1, TIER_POSITION_MAX)
+}
+
+pub(crate) fn queues_of_agent(count: usize) -> Result<(), Rejection> {
+    within("queues", count as u64, 0, QUEUES_PER_AGENT_MAX as u64)
+}
+
+pub(crate) fn plan(plan: &PlanSpec) -> Result<(), Rejection> {
+    plan.weights.values().try_for_each(|weight| site_weight(*weight))?;
+    within("agents of a plan", plan.agents.len() as u64, 0, PLAN_AGENTS_MAX as u64)?;
+    within("steps", plan.steps, 1, PLAN_STEPS_MAX)?;
+    within("every_ms", plan.every.0, 1, 3_600_000)
 }
 
 pub(crate) fn site_weight(weight: u16) -> Result<(), Rejection> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::DeclineCause,
     entity::{Contact, EndReason},
-    ids::{AgentId, ContactId, OfferNumber, SiteId},
+    ids::{AgentId, ContactId, OfferNumber, Ordinal, SiteId},
 };
 
 /// What happened, in order: for the composition in `crates/cluster`, the history and the event
@@ -70,6 +70,8 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// A rebalance plan went a step forward or back.
+    PlanStepped(Ordinal),
     /// An agent's row changed in a way that others may want to know.
     AgentChanged(AgentId),
 }

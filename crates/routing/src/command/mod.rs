@@ -13,11 +13,11 @@ pub use self::{
     decline::DeclineCause,
     event::{Event, OfferEnd},
     rejection::Rejection,
-    spec::{AgentRules, AgentSpec, NumberRules, NumberSpec, QueueSpec},
+    spec::{AgentRules, AgentSpec, MembershipSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec},
 };
 use crate::{
     entity::{EndReason, SiteState},
-    ids::{AgentId, ContactId, OfferNumber, TenantId},
+    ids::{AgentId, ContactId, OfferNumber, Ordinal, TenantId},
     name::{CallerNumber, Name},
     rules::NamedQueueRules,
     time::Millis,
@@ -205,6 +205,20 @@ pub enum Command {
         /// What they are then.
         to: Readiness,
     },
+    /// Begins a rebalance plan: its first step at once, the others by and by.
+    ApplyPlan {
+        /// Owner of the agents that it moves.
+        tenant: TenantId,
+        /// What it changes.
+        plan: Box<PlanSpec>,
+    },
+    /// Takes a rebalance plan back, step by step.
+    UndoPlan {
+        /// Owner.
+        tenant: TenantId,
+        /// Which.
+        plan: Ordinal,
+    },
 }
 
 /// Admission of one contact.
@@ -260,6 +274,11 @@ pub enum Reply {
     },
     /// It takes effect when the agent's contact has ended.
     AfterContact,
+    /// A rebalance plan goes forward or back.
+    PlanBegun {
+        /// Which.
+        plan: Ordinal,
+    },
 }
 
 /// Whether work is left on the list.

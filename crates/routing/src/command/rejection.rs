@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{ContactId, OfferNumber},
+    ids::{ContactId, OfferNumber, Ordinal},
     name::Name,
 };
 
@@ -82,6 +82,23 @@ pub enum Rejection {
          --wrap-up-max"
     )]
     WrapUpMustBeExtensible(Name),
+    /// Another plan is under way.
+    #[error(
+        "rebalance plan {0} must be finished first: `tandem rebalance status` shows how far it is"
+    )]
+    PlanMustBeFinished(Ordinal),
+    /// No such plan.
+    #[error("there is no rebalance plan {0}; `tandem rebalance status` shows those that are kept")]
+    PlanMustExist(Ordinal),
+    /// Nothing to undo.
+    #[error("rebalance plan {0} must have taken a step to be undone: it is undone already")]
+    PlanMustHaveTakenSteps(Ordinal),
+    /// Everything is so already.
+    #[error("a rebalance plan must change something: all weights and queues are so already")]
+    PlanMustChangeSomething,
+    /// No site would be left.
+    #[error("a rebalance plan must leave a site that takes contacts: give an open site a weight")]
+    PlanMustLeaveASite,
     /// A tier or reserve level names a queue that the agent does not serve.
     #[error("agent {agent} must serve queue {queue} to have a tier or reserve level in it")]
     QueueMustBeServed {

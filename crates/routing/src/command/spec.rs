@@ -79,6 +79,28 @@ pub struct AgentSpec {
     pub queues: BTreeSet<Name>,
 }
 
+/// A rebalance plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSpec {
+    /// Weights that sites are to have, 0-100.
+    pub weights: BTreeMap<Name, u16>,
+    /// Agents who are to serve other queues.
+    pub agents: BTreeMap<Name, MembershipSpec>,
+    /// In how many steps, 1-20.
+    pub steps: u8,
+    /// Time between two steps.
+    pub every: Millis,
+}
+
+/// A change of the queues that an agent serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MembershipSpec {
+    /// Queues to serve from then on.
+    pub join: BTreeSet<Name>,
+    /// Queues to serve no more.
+    pub leave: BTreeSet<Name>,
+}
+
 /// What else is configured of a called number.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NumberRules {

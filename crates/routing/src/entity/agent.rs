@@ -129,8 +129,17 @@ pub struct Agent {
     pub reserves: Arc<BTreeMap<QueueId, u8>>,
     /// What else requirements may ask of them.
     pub attributes: Arc<BTreeMap<Name, Name>>,
-    /// Until when their after-contact work may be extended.
-    pub wrap_up_ends_by: Option<ClusterTime>,
+    /// What their after-contact work is for, while they are in it.
+    pub after: Option<AfterContact>,
+}
+
+/// What after-contact work follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AfterContact {
+    /// A contact of this queue.
+    pub queue: QueueId,
+    /// Until when it may be extended, if the queue allows it.
+    pub ends_by: Option<ClusterTime>,
 }
 
 /// An agent's row as version 1 had it.
@@ -173,7 +182,7 @@ impl From<AgentV1> for Agent {
             tiers: Arc::default(),
             reserves: Arc::default(),
             attributes: Arc::default(),
-            wrap_up_ends_by: None,
+            after: None,
         }
     }
 }
@@ -283,7 +292,7 @@ impl Agent {
         self.work = work;
         self.work_since = now;
         self.turn = turn;
-        self.wrap_up_ends_by = None;
+        self.after = None;
     }
 
     /// True when they have a contact or an offer of one.

@@ -6,6 +6,8 @@
 mod agent;
 mod contact;
 mod decision;
+mod interval;
+mod plan;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -19,10 +21,13 @@ use crate::{
 };
 
 pub use agent::{
-    Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier, WorkState,
+    AfterContact, Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier,
+    WorkState,
 };
 pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKey};
 pub use decision::{Choice, Decision, FailedOffer, Occasion, Rival};
+pub use interval::{QueueInterval, SiteInterval, interval_of};
+pub use plan::{Direction, MembershipChange, Plan, WeightChange};
 pub use queue::{Queue, SiteChoice};
 
 /// Counters and the clock: one row.
@@ -305,6 +310,23 @@ row!(
     |r| r.tenant,
     |id| [&id.0.0.to_be_bytes()[..], id.1.expose().as_bytes()].concat()
 );
+row!(
+    QueueInterval,
+    QueueInterval,
+    (ClusterTime, QueueId),
+    |r| (r.start, r.queue),
+    |r| r.tenant,
+    |id| [&id.0.0.to_be_bytes()[..], &id.1.0.to_be_bytes()].concat()
+);
+row!(
+    SiteInterval,
+    SiteInterval,
+    (ClusterTime, SiteId),
+    |r| (r.start, r.site),
+    |_| TenantId::CLUSTER,
+    |id| [&id.0.0.to_be_bytes()[..], &id.1.0.to_be_bytes()].concat()
+);
+row!(Plan, Plan, Ordinal, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
 row!(Work, Work, u64, |r| r.number, |_| TenantId::CLUSTER, |id| id.to_be_bytes().to_vec());
 
 /// The id part of a contact's row key.

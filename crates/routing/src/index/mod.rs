@@ -22,8 +22,8 @@ use self::{
     planes::Column,
 };
 use crate::{
-    entity::{Agent, Contact, LastAgent, LoginState, Offer, Queue, Reservation, WaitKey},
-    ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId, SkillId, TenantId},
+    entity::{Agent, Contact, LastAgent, LoginState, Offer, Plan, Queue, Reservation, WaitKey},
+    ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
     limits::IDLE_CLASSES_KEPT,
     name::{CallerNumber, Name},
     strategy::Strategy,
@@ -43,6 +43,7 @@ pub(crate) enum Deadline {
     Preferred(ContactId),
     Reservation(QueueId, CallerNumber),
     LastAgent(QueueId, CallerNumber),
+    Plan(Ordinal),
 }
 
 /// All indexes.
@@ -68,6 +69,8 @@ pub(crate) struct Index {
     confirming: usize,
     /// Lines of contacts that wait for one agent alone. No empty sets are kept.
     private: BTreeMap<AgentId, BTreeSet<(Standing, WaitKey, ClassId)>>,
+    /// Waiting contacts by queue and the site that they prefer. No zeros are kept.
+    waiting_at: BTreeMap<(QueueId, SiteId), u32>,
     /// All contacts that wait for one agent alone, also those who stand in no line.
     waited_for: BTreeSet<(AgentId, ContactId)>,
 }
@@ -103,6 +106,16 @@ impl Index {
 
     pub(crate) fn queue_len(&self, queue: QueueId) -> u32 {
         self.halls.get(&queue).map_or(0, |hall| hall.len)
+    }
+
+    /// Contacts with a place in the line of a queue that prefer a site.
+    pub(crate) fn waiting_at(&self, queue: QueueId, site: SiteId) -> u32 {
+        self.waiting_at.get(&(queue, site)).copied().unwrap_or(0)
+    }
+
+    /// True when somebody who may serve a contact is logged in at a site.
+    pub(crate) fn is_staffed_for(&self, contact: &Contact, site: SiteId) -> bool {
+        self.class_of(contact).is_some_and(|class| self.is_staffed(class, site))
     }
 
     pub(crate) fn sites_with_agents(&self) -> impl Iterator<Item = SiteId> {
@@ -271,6 +284,12 @@ impl Index {
         id
     }
 
+    /// Makes the class of a contact that is on its way in, so that it can be asked who may serve it.
+    pub(crate) fn prepare_class(&mut self, contact: &Contact) {
+        self.use_class(contact);
+        self.release_class(contact);
+    }
+
     fn release_class(&mut self, contact: &Contact) {
         let Some(id) = self.class_id(contact) else { return };
         let Some(Some(class)) = self.classes.get_mut(id.0 as usize) else { return };
@@ -333,7 +352,7 @@ impl Index {
             self.add_contact(after);
             return;
         }
-        if before.is_waiting() != after.is_waiting() {
+        if before.is_waiting() != after.is_waiting() || before.serving != after.serving {
             self.count(before, -1);
             self.count(after, 1);
         }
@@ -363,10 +382,17 @@ impl Index {
     }
 
     fn count(&mut self, contact: &Contact, change: i32) {
-        if contact.is_waiting()
-            && let Some(hall) = self.halls.get_mut(&contact.queue)
-        {
+        if !contact.is_waiting() {
+            return;
+        }
+        if let Some(hall) = self.halls.get_mut(&contact.queue) {
             hall.len = hall.len.saturating_add_signed(change);
+        }
+        let key = (contact.queue, contact.serving);
+        let count = self.waiting_at.entry(key).or_default();
+        *count = count.saturating_add_signed(change);
+        if *count == 0 {
+            self.waiting_at.remove(&key);
         }
     }
 
@@ -500,6 +526,10 @@ impl Index {
         (row.expires, Deadline::Reservation(row.queue, row.caller.clone()))
     }
 
+    pub(crate) fn plan_deadline(plan: &Plan) -> Option<(ClusterTime, Deadline)> {
+        plan.next_at.map(|at| (at, Deadline::Plan(plan.id)))
+    }
+
     pub(crate) fn last_agent_deadline(row: &LastAgent) -> (ClusterTime, Deadline) {
         (row.expires, Deadline::LastAgent(row.queue, row.caller.clone()))
     }
@@ -546,6 +576,7 @@ pub(crate) struct Comparable<'a> {
     classes: BTreeMap<(QueueId, &'a Kind), (u32, &'a Line, &'a Line)>,
     private: BTreeMap<AgentId, Vec<(Standing, WaitKey, &'a Kind)>>,
     waited_for: &'a BTreeSet<(AgentId, ContactId)>,
+    waiting_at: &'a BTreeMap<(QueueId, SiteId), u32>,
     boards: BTreeMap<(SiteId, Order), Vec<ReadyKey>>,
     seats: BTreeMap<AgentId, ComparableSeat<'a>>,
 }
@@ -599,6 +630,7 @@ impl Index {
                 })
                 .collect(),
             waited_for: &self.waited_for,
+            waiting_at: &self.waiting_at,
             private: self
                 .private
                 .iter()

@@ -88,6 +88,12 @@ impl Center {
                 self.restart();
                 Ok(Vec::new())
             }
+            "plan" => Ok(self.apply(&configure::plan(line)?)),
+            "undo" => {
+                let plan = self.state.plans().iter().next_back().map(|plan| plan.id);
+                let plan = plan.unwrap_or_default();
+                Ok(self.apply(&Command::UndoPlan { tenant: TENANT, plan }))
+            }
             "show" => self.show(line),
             "fail" => panic!("a line that fails"),
             other => Err(format!("{other:?} is nothing that can be done")),
@@ -295,6 +301,9 @@ impl Center {
                 names.join(", ")
             }]);
         }
+        if what == "sites" {
+            return Ok(self.state.sites().iter().map(|site| self.site_line(site.id)).collect());
+        }
         let id = self.agent_id(&parsed(&what)?)?;
         Ok(vec![self.agent_line(id)])
     }
@@ -469,6 +478,11 @@ impl Center {
             Event::ContactEnded { contact, reason } => {
                 format!("{} is over: {reason:?}", self.caller(contact.id))
             }
+            Event::PlanStepped(plan) => {
+                let plan = self.state.plans().get(plan)?;
+                let still = if plan.is_running() { ", more to come" } else { "" };
+                format!("the plan is at step {} of {}{still}", plan.taken, plan.steps)
+            }
             Event::AgentChanged(_) => return None,
         })
     }
@@ -494,6 +508,24 @@ impl Center {
             DeviceState::Recovering => ", phone to be found again",
         };
         format!("{} is {work}{phone}", row.name)
+    }
+
+    fn site_line(&self, site: SiteId) -> String {
+        let waiting: Vec<String> = self
+            .state
+            .contacts()
+            .iter()
+            .filter(|row| row.is_waiting() && row.serving == site)
+            .map(|row| self.caller(row.id))
+            .collect();
+        let row = self.state.sites().get(&site).unwrap();
+        format!(
+            "{} has weight {} and {} waiting: {}",
+            row.name,
+            row.weight,
+            waiting.len(),
+            waiting.join(", ")
+        )
     }
 
     fn caller(&self, contact: ContactId) -> String {

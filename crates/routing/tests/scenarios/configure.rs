@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use tandem_routing::{
-    command::{AgentRules, AgentSpec, Command, NumberRules, NumberSpec, QueueSpec},
+    command::{
+        AgentRules, AgentSpec, Command, MembershipSpec, NumberRules, NumberSpec, PlanSpec,
+        QueueSpec,
+    },
     entity::{SiteChoice, Tier},
     name::Name,
     requirement::NamedRequirement,
@@ -30,6 +33,33 @@ pub(crate) fn command(line: &mut Line) -> Result<Command, String> {
         "number" => number(name, line),
         _ => agent(name, line),
     }
+}
+
+/// A rebalance plan: `plan weights=lon:20,fra:80 agents=amy:+sales,bob:-sales steps=4 every=10s`.
+///
+/// # Errors
+/// That it cannot be read.
+pub(crate) fn plan(line: &mut Line) -> Result<Command, String> {
+    let moves = |text: &str| {
+        let mut agents: BTreeMap<Name, MembershipSpec> = BTreeMap::new();
+        for part in text.split(',') {
+            let (agent, queue) = pair(part)?;
+            let change = agents.entry(parsed(agent)?).or_default();
+            match (queue.strip_prefix('+'), queue.strip_prefix('-')) {
+                (Some(queue), _) => change.join.insert(parsed(queue)?),
+                (_, Some(queue)) => change.leave.insert(parsed(queue)?),
+                _ => return Err(format!("{queue:?} begins with neither + nor -")),
+            };
+        }
+        Ok(agents)
+    };
+    let plan = PlanSpec {
+        weights: line.setting("weights", map)?.unwrap_or_default(),
+        agents: line.setting("agents", moves)?.unwrap_or_default(),
+        steps: line.setting("steps", parsed)?.unwrap_or(1),
+        every: line.setting("every", time)?.unwrap_or(Millis(1_000)),
+    };
+    Ok(Command::ApplyPlan { tenant: TENANT, plan: Box::new(plan) })
 }
 
 fn number(number: Name, line: &mut Line) -> Result<Command, String> {
@@ -108,6 +138,7 @@ fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
             let (patience, remembered) = pair(text)?;
             Ok(LastAgentRule { patience: time(patience)?, remembered: time(remembered)? })
         })?,
+        answer_within: line.setting("answer-within", time)?.unwrap_or(Millis(20_000)),
     };
     Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules: Box::new(rules) })
 }

@@ -138,6 +138,8 @@ impl Author {
             81 => format!("place {} {}", self.caller(), self.caller()),
             82 => format!("extend {agent} {}s", 1 + self.dice.below(6)),
             83 => format!("release {agent} {}", self.dice.one(&["ready", "stuck"])),
+            84 if self.dice.chance(50) => self.plan(),
+            84 if self.dice.chance(50) => "undo".to_owned(),
             84 => "restart".to_owned(),
             85 => format!("wait {}m", 1 + self.dice.below(30)),
             86..=91 => format!("wait {}ms", self.dice.below(1_200)),
@@ -207,6 +209,24 @@ impl Author {
         }
         if dice.chance(40) {
             write!(line, " last-agent={}s:{}m", 1 + dice.below(9), 1 + dice.below(9)).unwrap();
+        }
+        line
+    }
+
+    fn plan(&mut self) -> String {
+        let dice = &mut self.dice;
+        let mut line = format!("plan steps={} every={}s", 1 + dice.below(4), 1 + dice.below(5));
+        let mut weights = dice.some(&SITES, 60);
+        weights.iter_mut().for_each(|site| write!(site, ":{}", 10 * dice.below(11)).unwrap());
+        if !weights.is_empty() {
+            write!(line, " weights={}", weights.join(",")).unwrap();
+        }
+        let mut agents = dice.some(&AGENTS, 25);
+        agents.iter_mut().for_each(|agent| {
+            write!(agent, ":{}{}", dice.one(&["+", "-"]), dice.one(&QUEUES)).unwrap();
+        });
+        if !agents.is_empty() {
+            write!(line, " agents={}", agents.join(",")).unwrap();
         }
         line
     }

@@ -106,7 +106,7 @@ impl Entry {
             | Event::ContactConnected { contact, .. }
             | Event::ContactRequeued { contact, .. } => *contact == id,
             Event::ContactEnded { contact, .. } => contact.id == id,
-            Event::AgentChanged(_) => false,
+            Event::AgentChanged(_) | Event::PlanStepped(_) => false,
         })
     }
 
