@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::Lab;
 
 /// What a command answers as JSON; the test fails when the command does.
-fn json(lab: &Lab, nodes: &[usize], words: &[&str]) -> Value {
+pub(crate) fn json(lab: &Lab, nodes: &[usize], words: &[&str]) -> Value {
     let output = lab.tandem(nodes, &[words, &["--output", "json"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{words:?}: {said}");

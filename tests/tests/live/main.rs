@@ -8,5 +8,6 @@ mod doors;
 mod laboratory;
 mod losses;
 mod quorum;
+mod rebalance;
 mod sipp;
 mod support;
