@@ -18,7 +18,8 @@ use tandem_cluster::{
         PutBinding, Rejection, Reply, Report, Ringing, decode_outcome, encode_outcome,
     },
     ids::{
-        AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal, SiteId,
+        AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal,
+        QueueId, SiteId,
     },
     leg::{Owner, Transport},
     machine::Machine,
@@ -38,7 +39,8 @@ use tandem_routing::{
     },
     name::CallerNumber,
     rules::{
-        AfterDecline, LastAgentRule, NamedQueueRules, OwnRequirement, Stage, Step, Urgency, Urgent,
+        AfterDecline, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement, Stage, Step,
+        Target, Trigger, Urgency, Urgent,
     },
     strategy::Strategy,
     table::{decode_row, encode_row},
@@ -218,6 +220,13 @@ fn queue_commands() -> Vec<QueueCommand> {
                     remembered: Millis(3_600_000),
                 }),
                 answer_within: Millis(30_000),
+                overflow: vec![
+                    Overflow { when: Trigger::Unstaffed, to: Target::Away },
+                    Overflow {
+                        when: Trigger::Waited(Millis(60_000)),
+                        to: Target::Queue(name("support")),
+                    },
+                ],
             }),
         },
         QueueCommand::ConfigureAgent {
@@ -464,6 +473,8 @@ fn contact_of_version_1(row: &Contact) -> Contact {
         placed: None,
         preferred: None,
         decision: None,
+        entered: row.admitted,
+        visited: Vec::new(),
         failed_offers: Vec::new(),
         ..row.clone()
     }
@@ -497,6 +508,7 @@ fn contact_rows_keep_their_encoding() {
             stage_at: Some(ClusterTime(99_000)),
             placed: held.then_some(-5),
             preferred: held.then_some(Preferred { agent, until: ClusterTime(98_000) }),
+            visited: vec![QueueId(9)],
             decision: Some(Arc::new(decision(offer, agent))),
             failed_offers: vec![FailedOffer {
                 offer,

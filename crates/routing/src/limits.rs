@@ -61,6 +61,10 @@ pub const PLANS_KEPT: usize = 100;
 pub const PLAN_STEPS_MAX: u8 = 20;
 /// Agents that one rebalance plan moves.
 pub const PLAN_AGENTS_MAX: usize = 1_000;
+/// Overflow rules of one queue.
+pub const OVERFLOWS_MAX: usize = 8;
+/// Queues that one contact may leave.
+pub const VISITED_MAX: usize = 8;
 /// Attributes of one agent.
 pub const ATTRIBUTES_PER_AGENT_MAX: usize = 20;
 /// Conversations that are remembered for callers who come back, all queues together.

@@ -33,6 +33,7 @@ use crate::{
         hall::{Class, Head, KeptFor, Standing},
     },
     limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
+    rules::{Overflow, Trigger},
     state::State,
     strategy::Strategy,
     time::{ClusterTime, Millis},
@@ -400,6 +401,15 @@ impl State {
     pub(crate) fn agent_leaves(&mut self, id: AgentId) {
         if self.index.waiting_for(id).next().is_some() && !planted!(self, LeaverIsWaitedFor) {
             self.add_work(WorkItem::SetFree { agent: id });
+        }
+        let queues = self.agents.get(&id).map(|row| row.queues.clone()).unwrap_or_default();
+        for queue in queues.iter() {
+            let unstaffed = |rule: &Overflow<_>| rule.when == Trigger::Unstaffed;
+            let row = self.queues.get(queue);
+            if row.is_some_and(|row| row.rules.overflow.iter().any(unstaffed)) {
+                let next = ContactId::default();
+                self.add_work(WorkItem::Unstaffed { queue: *queue, next });
+            }
         }
         self.add_work(WorkItem::Rematch);
     }

@@ -94,6 +94,8 @@ planted_faults! {
     LastAgentIsForgotten: Rules, "nobody remembers whom a caller talked with";
     UndoIsForgotten: Rules, "the last step of an undone plan is not taken back";
     WaitingDoNotMove: Rules, "changed weights do not move who waits";
+    OverflowComesBack: Rules, "a contact overflows to a queue that it has left";
+    OverflowLosesPlace: Rules, "a contact that overflows loses its time of arrival";
     ReleasedStaysReady: Rules, "who is set free is ready, whatever was asked";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";

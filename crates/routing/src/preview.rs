@@ -6,9 +6,9 @@ use crate::{
     command::{Command, Event, PlanSpec, Rejection},
     entity::{LoginState, Queue, QueueInterval, interval_of},
     ids::{GroupId, QueueId, SiteId, TenantId},
-    limits::{EXPECTED_FROM_MS, EXPECTED_HANDLE_MS},
+    limits::{EXPECTED_FROM_MS, EXPECTED_HANDLE_MS, INTERVAL_MS},
     state::State,
-    time::Millis,
+    time::{ClusterTime, Millis},
 };
 
 /// What a plan would change.
@@ -121,31 +121,25 @@ impl State {
     /// anything was, three minutes.
     #[must_use]
     pub fn handle_time(&self, queue: QueueId) -> Millis {
-        let from = interval_of(self.now()) - Millis(EXPECTED_FROM_MS);
         let mut sum = QueueInterval::default();
-        let first = (from, QueueId::default());
-        let rows = self.queue_intervals.iter_from(&first);
-        rows.filter(|row| row.queue == queue).for_each(|row| sum.add(row));
+        let now = interval_of(self.now());
+        for back in 0..=EXPECTED_FROM_MS / INTERVAL_MS {
+            let Some(start) = now.0.checked_sub(back * INTERVAL_MS) else { break };
+            if let Some(row) = self.queue_intervals.get(&(ClusterTime(start), queue)) {
+                sum.add(row);
+            }
+        }
         sum.handle_time().unwrap_or(Millis(EXPECTED_HANDLE_MS))
     }
 
     /// How long a contact that came now would wait in a queue; `None` when nobody who serves it is at work.
     ///
     /// The queue-length estimator, (waiting + 1) / (agents x rate): W. Whitt, "Predicting queueing delays",
-    /// Management Science 45 (1999). Nothing is expected while somebody is ready.
+    /// Management Science 45 (1999). Whoever is ready is not looked for: with a ready agent nobody waits.
     #[must_use]
     pub fn expected_wait(&self, queue: &Queue) -> Option<Millis> {
-        let serving = self.agents.iter().filter(|row| row.queues.contains(&queue.id));
-        let (mut agents, mut ready) = (0, false);
-        for agent in serving.filter(|row| row.login != LoginState::LoggedOut) {
-            agents += 1;
-            ready |= self.is_available(agent);
-        }
-        let waiting = self.queue_len(queue.id);
-        if ready && waiting == 0 {
-            return Some(Millis(0));
-        }
-        expected_wait(waiting, agents, self.handle_time(queue.id))
+        let agents = self.index.staff_of(queue.id);
+        expected_wait(self.queue_len(queue.id), agents, self.handle_time(queue.id))
     }
 }
 

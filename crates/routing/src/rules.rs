@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::DeclineCause,
+    ids::QueueId,
     limits::{RESERVE_LEVELS_MAX, STEPS_MAX},
+    name::Name,
     requirement::{NamedRequirement, SharedRequirement},
     strategy::Strategy,
     time::Millis,
@@ -15,7 +17,7 @@ use crate::{
 
 /// Rules of a queue. Fields are appended under a new version of the row only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueRules<R> {
+pub struct QueueRules<R, Q> {
     /// Who is asked among those who may take a contact.
     pub strategy: Strategy,
     /// What is asked of agents when a contact has waited for a while, in the order of their times.
@@ -32,12 +34,46 @@ pub struct QueueRules<R> {
     pub last_agent: Option<LastAgentRule>,
     /// Within which time a contact should be answered: for the service level.
     pub answer_within: Millis,
+    /// When contacts leave for another queue or are sent away; the first that applies.
+    pub overflow: Vec<Overflow<Q>>,
 }
 
 /// As people write them.
-pub type NamedQueueRules = QueueRules<NamedRequirement>;
+pub type NamedQueueRules = QueueRules<NamedRequirement, Name>;
 /// As the state keeps them.
-pub type BoundQueueRules = QueueRules<SharedRequirement>;
+pub type BoundQueueRules = QueueRules<SharedRequirement, QueueId>;
+
+/// Leaving a queue on a rule. A contact keeps its time of arrival and never comes back to a queue that it
+/// has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overflow<Q> {
+    /// When.
+    pub when: Trigger,
+    /// Where to.
+    pub to: Target<Q>,
+}
+
+/// When a contact overflows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// It comes, and so many wait already.
+    Length(u32),
+    /// It comes, and would wait longer than this ([`crate::state::State::expected_wait`]).
+    ExpectedWait(Millis),
+    /// Nobody who could serve it is at work: when it comes, and when the last one leaves.
+    Unstaffed,
+    /// It has waited in this queue for so long.
+    Waited(Millis),
+}
+
+/// Where a contact overflows to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target<Q> {
+    /// Another queue.
+    Queue(Q),
+    /// Nowhere: it is refused, or ended.
+    Away,
+}
 
 /// A timed change of what is asked of agents, usually a widening. The place in the line stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +165,7 @@ pub enum Urgent {
     Yes,
 }
 
-impl<R> Default for QueueRules<R> {
+impl<R, Q> Default for QueueRules<R, Q> {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
@@ -140,11 +176,12 @@ impl<R> Default for QueueRules<R> {
             wrap_up_max: Millis(0),
             last_agent: None,
             answer_within: Millis(20_000),
+            overflow: Vec::new(),
         }
     }
 }
 
-impl<R> QueueRules<R> {
+impl<R, Q> QueueRules<R, Q> {
     /// The stage of a contact that has waited for so long, and how long it will have waited at the next.
     #[must_use]
     pub fn stage(&self, waited: Millis) -> (Stage, Option<Millis>) {
@@ -163,14 +200,33 @@ impl<R> QueueRules<R> {
         (stage, next.min())
     }
 
-    /// The same rules with other requirements.
+    /// When the next rule about the time in the queue is due, for a contact that has been in it for so long.
+    #[must_use]
+    pub fn next_overflow(&self, waited: Millis) -> Option<Millis> {
+        let times = self.overflow.iter().filter_map(|rule| match rule.when {
+            Trigger::Waited(after) => Some(after),
+            _ => None,
+        });
+        times.filter(|after| *after > waited).min()
+    }
+
+    /// The same rules with other words for requirements and queues.
     ///
     /// # Errors
-    /// The first error of the closure.
-    pub fn try_map<T, E>(
+    /// The first error of a closure.
+    pub fn try_map<T, P, E>(
         &self,
         mut requirement: impl FnMut(&R) -> Result<T, E>,
-    ) -> Result<QueueRules<T>, E> {
+        mut queue: impl FnMut(&Q) -> Result<P, E>,
+    ) -> Result<QueueRules<T, P>, E> {
+        let mut overflow = |rule: &Overflow<Q>| {
+            let to = match &rule.to {
+                Target::Queue(to) => Target::Queue(queue(to)?),
+                Target::Away => Target::Away,
+            };
+            Ok(Overflow { when: rule.when, to })
+        };
+        let overflow = self.overflow.iter().map(&mut overflow).collect::<Result<_, E>>()?;
         let step = |step: &Step<R>| {
             let requirement = requirement(&step.requirement)?;
             Ok(Step { after: step.after, requirement, own: step.own })
@@ -184,6 +240,7 @@ impl<R> QueueRules<R> {
             wrap_up_max: self.wrap_up_max,
             last_agent: self.last_agent,
             answer_within: self.answer_within,
+            overflow,
         })
     }
 }
@@ -197,7 +254,7 @@ mod tests {
     #[test]
     fn stages() {
         let step = |ms| Step { after: Millis(ms), requirement: (), own: OwnRequirement::Kept };
-        let rules = QueueRules {
+        let rules: QueueRules<(), ()> = QueueRules {
             steps: vec![step(10), step(30)],
             reserve_after: vec![Millis(20), Millis(30)],
             urgency: Some(Urgency { after: Millis(25), advance: Millis(1) }),
@@ -215,6 +272,6 @@ mod tests {
         ] {
             assert_eq!(rules.stage(Millis(waited)), (expected, next.map(Millis)), "{waited}");
         }
-        assert_eq!(QueueRules::<()>::default().stage(Millis(7)), (Stage::default(), None));
+        assert_eq!(QueueRules::<(), ()>::default().stage(Millis(7)), (Stage::default(), None));
     }
 }

@@ -324,7 +324,7 @@ impl State {
         }
     }
 
-    /// Changes a contact. The closure must not change id, tenant or queue.
+    /// Changes a contact. The closure must not change id or tenant.
     pub(crate) fn update_contact(&mut self, id: ContactId, change: impl FnOnce(&mut Contact)) {
         if let Some((before, after)) = self.contacts.change(&id, change) {
             self.index.change_contact(before, after);

@@ -318,6 +318,7 @@ impl View<'_> {
                 .map(|preferred| self.agent_name(preferred.agent))
                 .unwrap_or_default(),
             placed: contact.placed.is_some(),
+            visited: contact.visited.iter().map(|queue| self.queue_name(*queue)).collect(),
             ..api::Contact::default()
         }
     }
@@ -380,6 +381,7 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::LegLost => "caller-leg-lost",
         EndReason::CallerGone => "caller-gone",
         EndReason::TurnedAway => "turned-away",
+        EndReason::Overflowed => "overflowed",
         EndReason::Failed => "failed",
     }
 }

@@ -2,16 +2,18 @@
 
 use tandem_proto::api::v1 as api;
 use tandem_routing::{
+    ids::QueueId,
+    name::Name,
     rules::{
-        AfterDecline, BoundQueueRules, LastAgentRule, NamedQueueRules, OwnRequirement, Step,
-        Urgency,
+        AfterDecline, BoundQueueRules, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
+        Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
     time::Millis,
 };
 use tonic::Status;
 
-use super::{queues::requirement, read::View};
+use super::{name, queues::requirement, read::View};
 
 /// The rules of a queue as it is asked for.
 pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
@@ -42,11 +44,41 @@ pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
             0 => NamedQueueRules::default().answer_within,
             within => Millis(within),
         },
+        overflow: queue.overflow.iter().map(overflow).collect::<Result<_, _>>()?,
         last_agent: queue.last_agent.map(|last| LastAgentRule {
             patience: Millis(last.patience_ms),
             remembered: Millis(last.remembered_ms),
         }),
     })
+}
+
+fn overflow(rule: &api::Overflow) -> Result<Overflow<Name>, Status> {
+    use api::overflow::When;
+    let when = match rule.when {
+        Some(When::Length(length)) => Trigger::Length(length),
+        Some(When::ExpectedWaitMs(ms)) => Trigger::ExpectedWait(Millis(ms)),
+        Some(When::Unstaffed(_)) => Trigger::Unstaffed,
+        Some(When::WaitedMs(ms)) => Trigger::Waited(Millis(ms)),
+        None => return Err(Status::invalid_argument("an overflow says not when")),
+    };
+    let to =
+        if rule.to.is_empty() { Target::Away } else { Target::Queue(name("overflow", &rule.to)?) };
+    Ok(Overflow { when, to })
+}
+
+fn show_overflow(view: &View<'_>, rule: &Overflow<QueueId>) -> api::Overflow {
+    use api::overflow::When;
+    let when = match rule.when {
+        Trigger::Length(length) => When::Length(length),
+        Trigger::ExpectedWait(ms) => When::ExpectedWaitMs(ms.0),
+        Trigger::Unstaffed => When::Unstaffed(true),
+        Trigger::Waited(ms) => When::WaitedMs(ms.0),
+    };
+    let to = match rule.to {
+        Target::Queue(to) => view.queue_name(to),
+        Target::Away => String::new(),
+    };
+    api::Overflow { when: Some(when), to }
 }
 
 /// Shows the rules of a queue.
@@ -72,6 +104,7 @@ pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Qu
         busy_ms: after.busy.0,
         unreachable_ms: after.unreachable.0,
     });
+    queue.overflow = rules.overflow.iter().map(|rule| show_overflow(view, rule)).collect();
     queue.answer_within_ms = rules.answer_within.0;
     queue.wrap_up_max_ms = rules.wrap_up_max.0;
     queue.last_agent = rules.last_agent.map(|last| api::LastAgent {

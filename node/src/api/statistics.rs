@@ -83,6 +83,8 @@ fn of_queue(view: View<'_>, row: &QueueInterval) -> api::QueueInterval {
         offers: row.offers.into(),
         offers_failed: row.offers_failed.into(),
         requeued: row.requeued.into(),
+        overflowed_in: row.overflowed_in.into(),
+        overflowed_out: row.overflowed_out.into(),
         service_level_ppm: row.service_level_ppm(),
         service_level_2_ppm: row.service_level_2_ppm(),
         speed_of_answer_ms: row.speed_of_answer().map(|mean| mean.0),

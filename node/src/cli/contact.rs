@@ -185,6 +185,7 @@ fn show(contact: &Contact) -> String {
         ("urgent", yes(contact.urgent)),
         ("waits for", contact.waits_for.clone()),
         ("placed by hand", yes(contact.placed)),
+        ("left", contact.visited.join(", ")),
     ];
     let rows = facts
         .into_iter()

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
     AfterDecline, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
-    ListQueuesRequest, Number, PutNumberRequest, PutQueueRequest, PutReply, Queue,
+    ListQueuesRequest, Number, Overflow, PutNumberRequest, PutQueueRequest, PutReply, Queue,
     RemoveNumberRequest, RemoveQueueRequest, Step, Urgency,
 };
 use tandem_routing::strategy::Strategy;
@@ -33,7 +33,7 @@ enum Command {
     },
     /// Create or change a queue. What is not given gets its default.
     #[command(
-        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40"
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40\n  tandem queue put sales --overflow expected:300=support --overflow waited:120=support --overflow unstaffed=away"
     )]
     Put(Box<PutArguments>),
     /// Remove an empty queue that no number leads to.
@@ -139,6 +139,10 @@ struct TimedArguments {
     /// After-contact work with all its extensions (`tandem agent extend`); 0: it cannot be extended.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wrap_up_max: u64,
+    /// When a contact leaves for another queue, or away: waited:SECONDS, length:N, expected:SECONDS or
+    /// unstaffed; may be repeated, the first that applies counts.
+    #[arg(long, value_name = "WHEN=QUEUE|away", value_parser = overflow)]
+    overflow: Vec<Overflow>,
     /// Within which time a contact should be answered: for the service level (`tandem stats`).
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
     answer_within: u64,
@@ -160,6 +164,7 @@ impl TimedArguments {
             busy_ms: ms(self.after_busy),
             unreachable_ms: ms(self.after_unreachable),
         });
+        queue.overflow = self.overflow;
         queue.wrap_up_max_ms = ms(self.wrap_up_max);
         queue.answer_within_ms = ms(self.answer_within);
         queue.last_agent = self
@@ -188,6 +193,26 @@ fn two_times(text: &str) -> Result<(u64, u64), String> {
     let (first, rest) = timed(text)?;
     let second: u64 = rest.parse().map_err(|_| format!("{rest:?} is no number of seconds"))?;
     Ok((first, second.saturating_mul(1_000)))
+}
+
+fn overflow(text: &str) -> Result<Overflow, String> {
+    use tandem_proto::api::v1::overflow::When;
+    let form = "write it as waited:20=other, length:50=other, expected:300=other or unstaffed=away";
+    let (when, to) = text.split_once('=').ok_or(form)?;
+    let number =
+        |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number; {form}"));
+    let ms = |text: &str| number(text).map(|seconds| seconds.saturating_mul(1_000));
+    let when = match when.split_once(':') {
+        Some(("waited", seconds)) => When::WaitedMs(ms(seconds)?),
+        Some(("expected", seconds)) => When::ExpectedWaitMs(ms(seconds)?),
+        Some(("length", length)) => {
+            When::Length(u32::try_from(number(length)?).map_err(|_| form.to_owned())?)
+        }
+        None if when == "unstaffed" => When::Unstaffed(true),
+        _ => return Err(form.to_owned()),
+    };
+    let to = if to == "away" { String::new() } else { to.to_owned() };
+    Ok(Overflow { when: Some(when), to })
 }
 
 fn preferred(text: &str) -> Result<(String, u64), String> {

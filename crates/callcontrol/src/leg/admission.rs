@@ -473,6 +473,9 @@ fn refusal(rejection: &Rejection) -> (StatusCode, &'static str) {
         Rejection::Queue(QueueRejection::QueueMustHaveRoom(..)) => {
             (StatusCode::BUSY_HERE, "the queue is full")
         }
+        Rejection::Queue(QueueRejection::QueueMustTakeCallers(_)) => {
+            (StatusCode::TEMPORARILY_UNAVAILABLE, "the queue takes no callers now")
+        }
         Rejection::Queue(QueueRejection::SiteMustBeOpen(_)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "the site is closed")
         }

@@ -319,6 +319,7 @@ impl Machine {
                 | Event::ContactConnected { .. }
                 | Event::ContactUnconfirmed(_)
                 | Event::ContactConfirmed(_)
+                | Event::ContactOverflowed { .. }
                 | Event::PlanStepped(_)
                 | Event::AgentChanged(_) => {}
             }
@@ -404,7 +405,7 @@ impl Machine {
             EndReason::Abandoned | EndReason::CallerHungUp | EndReason::AgentHungUp => {
                 EndCause::PeerHungUp
             }
-            EndReason::WaitedTooLong => EndCause::WaitedTooLong,
+            EndReason::WaitedTooLong | EndReason::Overflowed => EndCause::WaitedTooLong,
             EndReason::Operator => EndCause::Operator,
             EndReason::LegLost | EndReason::CallerGone => EndCause::PeerLost,
             EndReason::Failed | EndReason::TurnedAway => EndCause::Failed,

@@ -9,7 +9,7 @@ use crate::{
     limits::SKILLS_MAX,
     name::Name,
     requirement::{BoundRequirement, NamedRequirement, SharedRequirement, Translate},
-    rules::{BoundQueueRules, NamedQueueRules},
+    rules::{BoundQueueRules, NamedQueueRules, Target},
     state::State,
 };
 
@@ -72,12 +72,31 @@ impl State {
         rules: &NamedQueueRules,
         new: &mut Vec<Name>,
     ) -> BoundQueueRules {
-        let bound = rules.try_map(|requirement| {
-            Ok::<_, std::convert::Infallible>(self.bind(tenant, requirement, new))
-        });
+        let queues = self.overflow_queues(tenant, rules).unwrap_or_default();
+        let bound = rules.try_map(
+            |requirement| Ok::<_, std::convert::Infallible>(self.bind(tenant, requirement, new)),
+            // Every queue was checked.
+            |queue| Ok(queues.get(queue).copied().unwrap_or_default()),
+        );
         match bound {
             Ok(bound) => bound,
         }
+    }
+
+    /// The queues that rules send contacts to; all must be there.
+    pub(super) fn overflow_queues(
+        &self,
+        tenant: TenantId,
+        rules: &NamedQueueRules,
+    ) -> Result<BTreeMap<Name, QueueId>, Rejection> {
+        let mut queues = BTreeMap::new();
+        for rule in &rules.overflow {
+            let Target::Queue(name) = &rule.to else { continue };
+            let queue = self.queue_named(tenant, name);
+            let queue = queue.ok_or_else(|| Rejection::QueueMustExist(name.clone()))?;
+            queues.insert(name.clone(), queue.id);
+        }
+        Ok(queues)
     }
 
     /// What is configured per queue, by ids; each queue must be one that the agent serves.

@@ -88,6 +88,9 @@ impl State {
         let steps = rules.into_iter().flat_map(|rules| &rules.steps);
         let requirements = steps.map(|step| &step.requirement).chain([&spec.requirement]);
         self.check_words(tenant, requirements, [])?;
+        if let Some(rules) = rules {
+            self.overflow_queues(tenant, rules)?;
+        }
         if let Some(queue) = &existing
             && self.asks_anything_new(tenant, queue, spec, rules)
         {
@@ -325,7 +328,6 @@ impl State {
             return Err(Rejection::AgentMustBeLoggedOut(name.clone()));
         }
         let id = agent.id;
-        self.agent_leaves(id);
         self.remove_agent(id);
         Ok(Reply::Done)
     }

@@ -37,20 +37,11 @@ impl State {
             return Err(Rejection::SiteMustBeOpen(site.name.clone()));
         }
         let ingress = site.id;
-        let queue = self
-            .queues
-            .get(&number.queue)
-            .ok_or_else(|| Rejection::NumberMustExist(enqueue.called.clone()))?
-            .clone();
-        let waiting = self.queue_len(queue.id);
-        if waiting >= queue.length_max && !planted!(self, FullQueueTakesMore) {
-            return Err(Rejection::QueueMustHaveRoom(queue.name.clone(), waiting));
-        }
         check::room("contacts", self.contacts.len(), CONTACTS_MAX)?;
 
         let id = ContactId { group, ordinal: self.counters.ordinal };
         let mut contact = self.new_contact(id, enqueue, &number, ingress);
-        contact.follow(&queue, self.counters.now);
+        let queue = self.queue_for(&mut contact, &enqueue.called)?;
         self.check_class(&contact)?;
         if let Some(place) = self.remove_reservation(&(queue.id, contact.caller.clone())) {
             if !planted!(self, ReservedPlaceIsForgotten) {
@@ -62,8 +53,9 @@ impl State {
         contact.serving = self.assign_site(&contact, &queue);
         contact.widen_at = widen_at(&contact, &queue, self.counters.now);
         self.insert_contact(contact);
-        self.count(queue.id, |row, _| row.offered += 1);
         events.push(Event::ContactEnqueued(id));
+        self.count(number.queue, |row, _| row.offered += 1);
+        self.count_overflows(id, events);
         self.match_contact(id, events);
         Ok(Reply::Enqueued { contact: id, queue_len: self.queue_len(queue.id) })
     }
@@ -101,6 +93,8 @@ impl State {
             placed: None,
             preferred: None,
             decision: None,
+            entered: self.counters.now,
+            visited: Vec::new(),
             failed_offers: Vec::new(),
         }
     }
@@ -198,7 +192,7 @@ impl State {
     }
 
     /// A contact that is like no other may not make too many classes.
-    fn check_class(&self, contact: &Contact) -> Result<(), Rejection> {
+    pub(super) fn check_class(&self, contact: &Contact) -> Result<(), Rejection> {
         if self.index.has_class_of(contact) {
             return Ok(());
         }
@@ -540,7 +534,7 @@ pub enum AgentPhone {
 }
 
 /// Until when a contact is kept for its preferred site.
-fn widen_at(contact: &Contact, queue: &Queue, now: ClusterTime) -> Option<ClusterTime> {
+pub(super) fn widen_at(contact: &Contact, queue: &Queue, now: ClusterTime) -> Option<ClusterTime> {
     let at = contact.arrival + queue.widen_after;
     (queue.site_choice != SiteChoice::Any && queue.widen_after.0 > 0 && at > now).then_some(at)
 }

@@ -6,6 +6,7 @@ mod agents;
 mod bind;
 mod config;
 mod contacts;
+mod overflow;
 mod rebalance;
 mod work;
 

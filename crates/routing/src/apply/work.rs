@@ -74,7 +74,9 @@ impl State {
             // Others may be held for it now, and some no longer.
             self.add_work(WorkItem::Rematch);
         }
-        self.match_contact(id, events);
+        if !self.overflow_if_due(id, events) {
+            self.match_contact(id, events);
+        }
     }
 
     /// Wrap-up or a pause is over.
@@ -138,6 +140,13 @@ impl State {
                     .sweep(next, left, |state, contact| state.follow_queue(contact, queue))
                     .map_next(|next| WorkItem::Follow { queue, next }),
                 WorkItem::SetFree { agent } => self.set_free(agent, left),
+                WorkItem::Unstaffed { queue, next } => self
+                    .sweep(next, left, |state, contact| {
+                        if contact.queue == queue {
+                            state.overflow_unstaffed(contact.id, events);
+                        }
+                    })
+                    .map_next(|next| WorkItem::Unstaffed { queue, next }),
             };
             self.take_steps(used);
             match rest {

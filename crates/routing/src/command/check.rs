@@ -4,13 +4,13 @@ use super::{AgentRules, AgentSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec,
 use crate::{
     entity::Tier,
     limits::{
-        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX, PRIORITY_MAX,
-        QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX,
+        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, OVERFLOWS_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX,
+        PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX,
         RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX,
         TIER_POSITION_MAX,
     },
     requirement::NamedRequirement,
-    rules::NamedQueueRules,
+    rules::{NamedQueueRules, Trigger},
     time::Millis,
 };
 
@@ -52,6 +52,16 @@ pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
     if let Some(last) = rules.last_agent {
         within("last_agent_patience_ms", last.patience.0, 1, 3_600_000)?;
         within("last_agent_remembered_ms", last.remembered.0, 1, 366 * RULE_AFTER_MS_MAX)?;
+    }
+    within("overflow", rules.overflow.len() as u64, 0, OVERFLOWS_MAX as u64)?;
+    for rule in &rules.overflow {
+        match rule.when {
+            Trigger::Length(length) => within("overflow_length", length, 1, QUEUE_LENGTH_MAX)?,
+            Trigger::ExpectedWait(after) | Trigger::Waited(after) => {
+                within("overflow_after_ms", after.0, 1, RULE_AFTER_MS_MAX)?;
+            }
+            Trigger::Unstaffed => {}
+        }
     }
     within("answer_within_ms", rules.answer_within.0, 1, RULE_AFTER_MS_MAX)
 }

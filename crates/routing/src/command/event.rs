@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::DeclineCause,
     entity::{Contact, EndReason},
-    ids::{AgentId, ContactId, OfferNumber, Ordinal, SiteId},
+    ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId},
 };
 
 /// What happened, in order: for the composition in `crates/cluster`, the history and the event
@@ -22,6 +22,15 @@ pub enum Event {
         from: SiteId,
         /// To where.
         to: SiteId,
+    },
+    /// A contact left for another queue by a rule.
+    ContactOverflowed {
+        /// Which.
+        contact: ContactId,
+        /// From where.
+        from: QueueId,
+        /// To where.
+        to: QueueId,
     },
     /// A contact is offered to an agent.
     OfferMade {

@@ -82,6 +82,9 @@ pub enum Rejection {
          --wrap-up-max"
     )]
     WrapUpMustBeExtensible(Name),
+    /// A rule of the queue sends callers away.
+    #[error("queue {0} must take callers: a rule of it sends them away now (tandem queue list)")]
+    QueueMustTakeCallers(Name),
     /// Another plan is under way.
     #[error(
         "rebalance plan {0} must be finished first: `tandem rebalance status` shows how far it is"

@@ -37,6 +37,8 @@ pub enum EndReason {
     /// The log's word came too late: the caller had been refused, or had left, in the meantime. No place
     /// is kept: they were promised none, and whoever tried again is in the line already.
     TurnedAway,
+    /// A rule of the queue sent it away.
+    Overflowed,
 }
 
 impl EndReason {
@@ -133,6 +135,10 @@ pub struct Contact {
     pub preferred: Option<Preferred>,
     /// Why the latest offer went to whom it went.
     pub decision: Option<Arc<Decision>>,
+    /// Since when it is in this queue: later than `arrival` after an overflow.
+    pub entered: ClusterTime,
+    /// Queues that it has left.
+    pub visited: Vec<QueueId>,
     /// The latest offers that came to nothing, at most [`FAILED_OFFERS_KEPT`].
     pub failed_offers: Vec<FailedOffer>,
 }
@@ -181,7 +187,9 @@ impl Contact {
     pub fn advance(&mut self, queue: &Queue, now: ClusterTime) {
         let (stage, next) = queue.rules.stage(now.since(self.arrival));
         self.stage = stage;
-        self.stage_at = next.map(|after| self.arrival + after);
+        let leaves = queue.rules.next_overflow(now.since(self.entered));
+        let leaves = leaves.map(|after| self.entered + after);
+        self.stage_at = next.map(|after| self.arrival + after).into_iter().chain(leaves).min();
         self.requirement = queue.requirement_at(stage.step, &self.own_requirement);
         self.stand(queue);
     }
@@ -282,6 +290,8 @@ impl From<ContactV1> for Contact {
             placed: None,
             preferred: None,
             decision: None,
+            entered: old.admitted,
+            visited: Vec::new(),
             failed_offers: Vec::new(),
         }
     }

@@ -61,6 +61,10 @@ pub struct QueueInterval {
     pub offers: u32,
     /// Offers that came to nothing by the agent's doing, or that of their phone.
     pub offers_failed: u32,
+    /// Contacts that came from another queue by a rule.
+    pub overflowed_in: u32,
+    /// Contacts that left for another queue by a rule, or were sent away while they waited.
+    pub overflowed_out: u32,
     /// Conversations that broke off, whose caller is back in the line.
     pub requeued: u32,
 }
@@ -105,6 +109,7 @@ impl QueueInterval {
                 self.wait_abandoned += waited;
             }
             EndReason::TurnedAway => self.turned_away += 1,
+            EndReason::Overflowed => self.overflowed_out += 1,
             EndReason::WaitedTooLong
             | EndReason::Operator
             | EndReason::LegLost
@@ -133,6 +138,8 @@ impl QueueInterval {
         self.offers += other.offers;
         self.offers_failed += other.offers_failed;
         self.requeued += other.requeued;
+        self.overflowed_in += other.overflowed_in;
+        self.overflowed_out += other.overflowed_out;
     }
 
     /// SL, per million: answered in time of those who were answered; `None` when nobody was.
@@ -141,11 +148,13 @@ impl QueueInterval {
         ppm(u64::from(self.answered_in_time), u64::from(self.answered))
     }
 
-    /// SL2, per million: answered or abandoned in time, of those who were offered; `None` when nobody was.
+    /// SL2, per million: answered or abandoned in time, of those who were offered and did not overflow to
+    /// another queue, with those who came from one; `None` when nobody was.
     #[must_use]
     pub fn service_level_2_ppm(&self) -> Option<u64> {
         let in_time = u64::from(self.answered_in_time) + u64::from(self.abandoned_in_time);
-        ppm(in_time, u64::from(self.offered))
+        let all = u64::from(self.offered) + u64::from(self.overflowed_in);
+        ppm(in_time, all.saturating_sub(u64::from(self.overflowed_out)))
     }
 
     /// ASA: the mean wait of those who were answered.

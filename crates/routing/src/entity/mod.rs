@@ -206,6 +206,13 @@ pub enum WorkItem {
         /// The next contact to look at.
         next: ContactId,
     },
+    /// Let contacts of this queue, from this id on, go where its rule says when nobody is at work for them.
+    Unstaffed {
+        /// Which queue.
+        queue: QueueId,
+        /// The next contact to look at.
+        next: ContactId,
+    },
     /// Let contacts that wait for this agent alone wait for anybody: the agent has left.
     SetFree {
         /// Who has left.

@@ -185,6 +185,12 @@ impl Floor {
             .any(|block| block.staffed != 0 && block.staffed & block.pass(filter, site) != 0)
     }
 
+    /// Agents who are logged in and have something at a level, in this column.
+    pub(crate) fn staff_of(&self, column: Column) -> u32 {
+        let staff = |block: &Block| (block.staffed & block.planes.at_least(column, 1)).count_ones();
+        self.blocks.iter().map(staff).sum()
+    }
+
     /// True when the agent of this seat passes.
     pub(crate) fn passes(&self, filter: &Filter, seat: &Seat) -> bool {
         let block = self.blocks.get(seat.number as usize / 64);

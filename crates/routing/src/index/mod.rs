@@ -113,6 +113,18 @@ impl Index {
         self.waiting_at.get(&(queue, site)).copied().unwrap_or(0)
     }
 
+    /// Agents at work who serve a queue.
+    pub(crate) fn staff_of(&self, queue: QueueId) -> u32 {
+        let Some(column) = self.columns.find(Attribute::Queue(queue)) else { return 0 };
+        self.floors.values().map(|floor| floor.staff_of(column)).sum()
+    }
+
+    /// True when somebody who may serve a contact is logged in somewhere.
+    pub(crate) fn is_anybody_there_for(&self, contact: &Contact) -> bool {
+        let class = self.class_of(contact);
+        class.is_some_and(|class| self.floors.keys().any(|site| self.is_staffed(class, *site)))
+    }
+
     /// True when somebody who may serve a contact is logged in at a site.
     pub(crate) fn is_staffed_for(&self, contact: &Contact, site: SiteId) -> bool {
         self.class_of(contact).is_some_and(|class| self.is_staffed(class, site))
@@ -345,9 +357,10 @@ impl Index {
         self.release_class(contact);
     }
 
-    /// Follows a change of a contact that keeps its queue.
+    /// Follows a change of a contact.
     pub(crate) fn change_contact(&mut self, before: &Contact, after: &Contact) {
-        if before.requirement != after.requirement || before.stage.reserve != after.stage.reserve {
+        let same = before.queue == after.queue && before.requirement == after.requirement;
+        if !same || before.stage.reserve != after.stage.reserve {
             self.remove_contact(before);
             self.add_contact(after);
             return;

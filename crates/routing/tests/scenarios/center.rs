@@ -447,6 +447,11 @@ impl Center {
                     self.site_name(*to)
                 )
             }
+            Event::ContactOverflowed { contact, from, to } => {
+                let name = |queue| self.state.queues().get(queue).map(|row| row.name.to_string());
+                let (from, to) = (name(from)?, name(to)?);
+                format!("{} overflows from {from} to {to}", self.caller(*contact))
+            }
             Event::OfferMade { contact, agent, .. } => {
                 format!("{} is offered to {}", self.caller(*contact), self.agent_name(*agent))
             }

@@ -10,7 +10,10 @@ use tandem_routing::{
     entity::{SiteChoice, Tier},
     name::Name,
     requirement::NamedRequirement,
-    rules::{AfterDecline, LastAgentRule, NamedQueueRules, OwnRequirement, Step, Urgency},
+    rules::{
+        AfterDecline, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement, Step, Target,
+        Trigger, Urgency,
+    },
     strategy::Strategy,
     time::Millis,
 };
@@ -138,9 +141,25 @@ fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
             let (patience, remembered) = pair(text)?;
             Ok(LastAgentRule { patience: time(patience)?, remembered: time(remembered)? })
         })?,
+        overflow: line
+            .setting("overflow", |text| text.split(',').map(overflow).collect())?
+            .unwrap_or_default(),
         answer_within: line.setting("answer-within", time)?.unwrap_or(Millis(20_000)),
     };
     Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules: Box::new(rules) })
+}
+
+/// `20s>other`, `length:5>other`, `expected:60s>away`, `unstaffed>other`.
+fn overflow(text: &str) -> Result<Overflow<Name>, String> {
+    let (when, to) = text.split_once('>').ok_or("write an overflow as 20s>queue")?;
+    let when = match when.split_once(':') {
+        Some(("length", length)) => Trigger::Length(parsed(length)?),
+        Some(("expected", after)) => Trigger::ExpectedWait(time(after)?),
+        None if when == "unstaffed" => Trigger::Unstaffed,
+        _ => Trigger::Waited(time(when)?),
+    };
+    let to = if to == "away" { Target::Away } else { Target::Queue(parsed(to)?) };
+    Ok(Overflow { when, to })
 }
 
 /// `20s:spanish>=3`; with `!` at the end the number's own requirement counts no more.

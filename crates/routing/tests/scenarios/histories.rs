@@ -76,6 +76,8 @@ impl Author {
         let mut lines: Vec<String> = SITES.iter().map(|site| format!("site {site}")).collect();
         // Agents whom requirements name must be there first.
         lines.extend(AGENTS.iter().map(|agent| format!("agent {agent} site=lon")));
+        // Queues that rules name, too.
+        lines.extend(QUEUES.iter().map(|queue| format!("queue {queue}")));
         lines.extend(QUEUES.iter().map(|queue| author.queue(queue)));
         lines.extend(NUMBERS[..6].iter().map(|number| author.number(number)));
         lines.extend(AGENTS.iter().map(|agent| author.agent(agent)));
@@ -206,6 +208,23 @@ impl Author {
         }
         if dice.chance(40) {
             write!(line, " wrap-up-max={}s", 1 + dice.below(9)).unwrap();
+        }
+        if dice.chance(50) {
+            let others: Vec<&str> = QUEUES.iter().copied().filter(|name| *name != queue).collect();
+            let mut rules: Vec<String> = (0..1 + dice.below(3))
+                .map(|_| {
+                    let when = match dice.below(5) {
+                        0 => format!("length:{}", 1 + dice.below(5)),
+                        1 => format!("expected:{}s", 1 + dice.below(400)),
+                        2 => "unstaffed".to_owned(),
+                        _ => format!("{}s", 1 + dice.below(12)),
+                    };
+                    let to = if dice.chance(15) { "away" } else { dice.one(&others) };
+                    format!("{when}>{to}")
+                })
+                .collect();
+            rules.dedup();
+            write!(line, " overflow='{}'", rules.join(",")).unwrap();
         }
         if dice.chance(40) {
             write!(line, " last-agent={}s:{}m", 1 + dice.below(9), 1 + dice.below(9)).unwrap();

@@ -101,6 +101,7 @@ impl Entry {
             | Event::ContactUnconfirmed(contact)
             | Event::ContactConfirmed(contact)
             | Event::ContactMoved { contact, .. }
+            | Event::ContactOverflowed { contact, .. }
             | Event::OfferMade { contact, .. }
             | Event::OfferEnded { contact, .. }
             | Event::ContactConnected { contact, .. }

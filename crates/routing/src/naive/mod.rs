@@ -7,6 +7,8 @@
 //! [`crate::state::State`] on every history; the property tests here and the simulation in `chaos`
 //! compare the two. Configuration is copied from the state under test; every decision is made anew.
 
+mod overflow;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
     },
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
-    rules::{OwnRequirement, Stage, Urgent},
+    rules::{OwnRequirement, Stage, Trigger, Urgent},
     state::State,
     strategy::Strategy,
     time::{ClusterTime, Millis},
@@ -51,6 +53,8 @@ pub struct Judge {
     queue_sums: BTreeMap<(u64, QueueId), QueueInterval>,
     site_sums: BTreeMap<(u64, SiteId), SiteInterval>,
     plans: BTreeMap<Ordinal, Plan>,
+    /// Queues that an agent has left, in the running command.
+    vacated: Vec<QueueId>,
 }
 
 impl Judge {
@@ -215,12 +219,7 @@ impl Judge {
                 if let Some(number) = state.numbers().get(&enqueue.called) {
                     let id = ContactId { group, ordinal: state.counters().ordinal };
                     let ingress = self.site(&enqueue.ingress).id;
-                    let queue = self.queues[&number.queue].clone();
-                    let reserved = self.reservations.remove(&(queue.id, enqueue.caller.clone()));
-                    let arrival = reserved.map_or_else(
-                        || ClusterTime(self.now.0.saturating_sub(enqueue.waited.0)),
-                        |(arrival, _)| arrival,
-                    );
+                    let arrival = ClusterTime(self.now.0.saturating_sub(enqueue.waited.0));
                     let mut contact = Contact {
                         id,
                         tenant: number.tenant,
@@ -247,20 +246,23 @@ impl Judge {
                         placed: None,
                         preferred: None,
                         decision: None,
+                        entered: self.now,
+                        visited: Vec::new(),
                         failed_offers: Vec::new(),
                     };
-                    follow_row(&mut contact, &queue, self.now);
+                    self.come(&mut contact);
+                    let queue = self.queues[&contact.queue].clone();
+                    let place = (queue.id, enqueue.caller.clone());
+                    if let Some((arrival, _)) = self.reservations.remove(&place) {
+                        contact.arrival = arrival;
+                        follow_row(&mut contact, &queue, self.now);
+                    }
                     contact.preferred = self.preferred(&contact, number.prefers);
                     contact.serving = self.assign(&contact);
-                    let widen = ClusterTime(arrival.0 + queue.widen_after.0);
-                    if queue.site_choice != SiteChoice::Any
-                        && queue.widen_after.0 > 0
-                        && widen > self.now
-                    {
-                        contact.widen_at = Some(widen);
-                    }
+                    contact.widen_at = overflow::widen(&contact, &queue, self.now);
+                    self.sums(number.queue).offered += 1;
+                    self.count_path(&contact);
                     self.contacts.insert(id, contact);
-                    self.sums(queue.id).offered += 1;
                 }
             }
             Command::Accept { offer, contact } => self.accept(*offer, *contact),
@@ -458,11 +460,20 @@ impl Judge {
                 contact.preferred = None;
             }
         }
+        let queues = self.agents.get(&agent).map(|row| row.queues.clone()).unwrap_or_default();
+        for queue in queues.iter() {
+            if !self.vacated.contains(queue) {
+                self.vacated.push(*queue);
+            }
+        }
     }
 
     // --- the one rule ----------------------------------------------------------------------------
 
     fn settle(&mut self) {
+        for queue in std::mem::take(&mut self.vacated) {
+            self.overflow_unstaffed(queue);
+        }
         while let Some((contact, agent, next)) = self.next_match() {
             self.seconds.insert(contact, next);
             let queue = self.contacts[&contact].queue;
@@ -985,6 +996,7 @@ impl Judge {
                 }
             }
             (_, EndReason::TurnedAway) => sums.turned_away += 1,
+            (_, EndReason::Overflowed) => sums.overflowed_out += 1,
             _ => sums.ended_waiting += 1,
         }
         self.contacts.remove(&id);
@@ -1038,6 +1050,7 @@ impl Judge {
                         follow_row(row, &self.queues[&row.queue], now);
                         row.wait_until = wait_until;
                     }
+                    self.overflow_if_due(contact);
                 }
                 Due::Plan(plan) => self.step_plan(plan),
                 Due::Alone(contact) => {
@@ -1131,7 +1144,15 @@ fn follow_row(contact: &mut Contact, queue: &Queue, now: ClusterTime) {
     times.extend(rules.reserve_after.iter().map(|after| after.0));
     times.extend(rules.urgency.map(|urgency| urgency.after.0));
     times.retain(|after| *after > waited);
-    contact.stage_at = times.iter().min().map(|after| ClusterTime(contact.arrival.0 + after));
+    let mut moments: Vec<u64> = times.iter().map(|after| contact.arrival.0 + after).collect();
+    for rule in &rules.overflow {
+        if let Trigger::Waited(after) = rule.when
+            && after.0 > now.0 - contact.entered.0
+        {
+            moments.push(contact.entered.0 + after.0);
+        }
+    }
+    contact.stage_at = moments.into_iter().min().map(ClusterTime);
     let base = taken.last().map_or(&queue.requirement, |step| &step.requirement);
     let mut both = vec![(**base).clone()];
     if taken.iter().all(|step| step.own == OwnRequirement::Kept) {
@@ -1151,5 +1172,5 @@ fn set_place(contact: &mut Contact, queue: &Queue) {
 }
 
 #[cfg(test)]
-#[path = "naive_tests.rs"]
+#[path = "../naive_tests.rs"]
 pub(crate) mod tests;
