@@ -190,7 +190,7 @@ pub struct Figures {
     pub everybody: Waits,
     /// Commands that the queue carried out.
     pub commands: u64,
-    /// Equal for equal days: of all outcomes and of the queue's last state.
+    /// Of all outcomes: equal for equal days.
     pub digest: u64,
 }
 

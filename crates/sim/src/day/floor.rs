@@ -39,7 +39,7 @@ const ENTRIES_AT_ONCE_MAX: u32 = 100_000;
 /// Lives a day.
 pub(super) fn run(day: &Day, arrangement: &Arrangement) -> Result<Figures, DayError> {
     let (outcomes, floor) = live(day, arrangement)?;
-    let digest = digest(&outcomes, floor.digest);
+    let digest = digest(&outcomes);
     let commands = floor.state.counters().ordinal.0;
     Ok(Figures { commands, digest, ..Figures::of(day, &outcomes, floor.ledger) })
 }
@@ -63,8 +63,9 @@ pub(super) fn live<'a>(
     Ok((outcomes.collect(), floor))
 }
 
-fn digest(outcomes: &[Outcome], state: Digest) -> u64 {
-    let mut bytes = state.0.to_le_bytes().to_vec();
+/// What callers met, and not how rows are written: those may get another version.
+fn digest(outcomes: &[Outcome]) -> u64 {
+    let mut bytes = Vec::with_capacity(outcomes.len() * 16);
     for outcome in outcomes {
         let fate = match outcome.fate {
             Fate::Answered(city) => city.0 as u64,
@@ -111,7 +112,8 @@ enum Task {
 pub(super) struct Floor<'a> {
     day: &'a Day,
     state: State,
-    digest: Digest,
+    /// Of the queue's rows.
+    pub(super) digest: Digest,
     events: Vec<Event>,
     changes: Vec<RowChange>,
     now: ClusterTime,
