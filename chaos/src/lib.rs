@@ -10,7 +10,8 @@
 //! - [`scene`]: callers, agents and what is seen of them;
 //! - [`demo`]: the demo, from an empty folder to its result;
 //! - [`scenario`]: what is broken and what must hold, from a short text, and its run;
-//! - [`report`]: a run as an HTML page.
+//! - [`report`]: a run as an HTML page;
+//! - [`sim`]: simulated clusters; [`day`]: a simulated day of one queue against five.
 //!
 //! Nodes and relays are processes like anybody else's: killed, frozen and started again by their
 //! own process ids, asked through the public API only. What people hear comes from `tandem-phone`,
@@ -19,6 +20,7 @@
 pub mod center;
 pub mod check;
 pub mod cluster;
+pub mod day;
 pub mod demo;
 pub mod faults;
 mod folder;

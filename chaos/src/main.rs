@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tandem_chaos::{demo, scenario, sim};
+use tandem_chaos::{day, demo, scenario, sim};
 
 /// The laboratory: real clusters on this machine, their faults, and what people hear of them.
 #[derive(Debug, Parser)]
@@ -31,6 +31,7 @@ enum Command {
     Scenario(scenario::Command),
     Sim(sim::SimCommand),
     Mutants(sim::Mutants),
+    Day(day::DayCommand),
 }
 
 fn main() -> ExitCode {
@@ -41,5 +42,6 @@ fn main() -> ExitCode {
         Command::Scenario(command) => scenario::main(command),
         Command::Sim(command) => command.run(),
         Command::Mutants(command) => command.run(),
+        Command::Day(command) => command.run(),
     }
 }

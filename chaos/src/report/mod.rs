@@ -4,7 +4,7 @@
 //! the cluster's own status, and the page says so.
 
 mod charts;
-mod plot;
+pub(crate) mod plot;
 mod timeline;
 
 use crate::{

@@ -1,9 +1,9 @@
-//! Drawing: scales, axes, lines, as inline SVG. Knows nothing of calls.
+//! Drawing: scales, axes, lines, as inline SVG, or as parts of a picture of its own. Knows nothing of calls.
 
 use std::fmt::Write as _;
 
 /// Width of every chart; the page scales it.
-const WIDTH: f64 = 960.0;
+pub(crate) const WIDTH: f64 = 960.0;
 /// Room for the labels of the y axis, and at the right.
 const LEFT: f64 = 68.0;
 const RIGHT: f64 = 14.0;
@@ -15,16 +15,16 @@ const MARK_ROOM: f64 = 20.0;
 
 /// A vertical line at a moment, with its number.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// On the x axis.
-    pub(super) at: f64,
+    pub(crate) at: f64,
     /// What stands above it.
-    pub(super) label: String,
+    pub(crate) label: String,
 }
 
 /// A chart under construction.
 #[derive(Debug)]
-pub(super) struct Plot {
+pub(crate) struct Plot {
     id: &'static str,
     title: String,
     description: String,
@@ -36,7 +36,7 @@ pub(super) struct Plot {
 
 impl Plot {
     /// An empty chart. `title` and `description` are what a screen reader says.
-    pub(super) fn new(id: &'static str, title: &str, description: &str, height: f64) -> Self {
+    pub(crate) fn new(id: &'static str, title: &str, description: &str, height: f64) -> Self {
         Self {
             id,
             title: escape(title),
@@ -49,43 +49,64 @@ impl Plot {
     }
 
     /// What the axes show.
-    pub(super) fn scale(mut self, x: (f64, f64), y: (f64, f64)) -> Self {
+    pub(crate) fn scale(mut self, x: (f64, f64), y: (f64, f64)) -> Self {
         let wide = |(from, to): (f64, f64)| (from, if to > from { to } else { from + 1.0 });
         (self.x, self.y) = (wide(x), wide(y));
         self
     }
 
     /// Both axes with round numbers, their names and units.
-    pub(super) fn axes(&mut self, x_name: &str, y_name: &str, y_ticks: usize) {
-        let (left, right) = (LEFT, WIDTH - RIGHT);
-        for value in ticks(self.y, y_ticks) {
-            let y = self.y(value);
-            self.add(&format!(
-                "<line class='grid' x1='{left}' x2='{right}' y1='{y:.1}' y2='{y:.1}'/>"
-            ));
-            self.text(left - 8.0, y + 4.0, "end", &number(value));
-        }
+    pub(crate) fn axes(&mut self, x_name: &str, y_name: &str, y_ticks: usize) {
+        self.y_axis(y_name, y_ticks);
         self.x_axis(x_name);
-        self.text(left - 40.0, 14.0, "ink", y_name);
+    }
+
+    /// The y axis alone.
+    pub(crate) fn y_axis(&mut self, name: &str, ticks_wanted: usize) {
+        self.y_marks(name, &numbered(ticks(self.y, ticks_wanted)));
     }
 
     /// The x axis alone.
-    pub(super) fn x_axis(&mut self, name: &str) {
+    pub(crate) fn x_axis(&mut self, name: &str) {
+        self.x_marks(name, &numbered(ticks(self.x, 10)));
+    }
+
+    /// The y axis with these marks, for scales that are not even.
+    pub(crate) fn y_marks(&mut self, name: &str, marks: &[(f64, String)]) {
+        let (left, right) = (LEFT, WIDTH - RIGHT);
+        for (value, words) in marks {
+            let y = self.y(*value);
+            self.add(&format!(
+                "<line class='grid' x1='{left}' x2='{right}' y1='{y:.1}' y2='{y:.1}'/>"
+            ));
+            self.text(left - 8.0, y + 4.0, "end", words);
+        }
+        self.text(left - 40.0, 14.0, "ink", name);
+    }
+
+    /// The x axis with these marks.
+    pub(crate) fn x_marks(&mut self, name: &str, marks: &[(f64, String)]) {
         let (base, right) = (self.height - BOTTOM, WIDTH - RIGHT);
         self.add(&format!("<line class='axis' x1='{LEFT}' x2='{right}' y1='{base}' y2='{base}'/>"));
-        for value in ticks(self.x, 10) {
-            let x = self.x(value);
+        for (value, words) in marks {
+            let x = self.x(*value);
             self.add(&format!(
                 "<line class='axis' x1='{x:.1}' x2='{x:.1}' y1='{base}' y2='{:.1}'/>",
                 base + 4.0
             ));
-            self.text(x, base + 17.0, "mid", &number(value));
+            self.text(x, base + 17.0, "mid", words);
         }
         self.text(right, base + 33.0, "end ink", name);
     }
 
+    /// Words at a place of the chart.
+    pub(crate) fn label(&mut self, class: &str, at: (f64, f64), words: &str) {
+        let (x, y) = (self.x(at.0), self.y(at.1));
+        self.text(x, y, class, words);
+    }
+
     /// Dashed lines with numbers above them; near ones in a second row.
-    pub(super) fn marks(&mut self, marks: &[Mark]) {
+    pub(crate) fn marks(&mut self, marks: &[Mark]) {
         let mut last = f64::NEG_INFINITY;
         let mut row = 0.0;
         for mark in marks {
@@ -101,13 +122,13 @@ impl Plot {
     }
 
     /// A line through points in the order of x.
-    pub(super) fn curve(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(crate) fn curve(&mut self, class: &str, points: &[(f64, f64)]) {
         let path = self.path(points);
         self.add(&format!("<path class='curve {class}' d='M{path}'/>"));
     }
 
     /// A line with its area down to 0.
-    pub(super) fn area(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(crate) fn area(&mut self, class: &str, points: &[(f64, f64)]) {
         if let (Some(first), Some(last)) = (points.first(), points.last()) {
             let path = self.path(points);
             let (from, to, base) = (self.x(first.0), self.x(last.0), self.y(self.y.0));
@@ -119,7 +140,7 @@ impl Plot {
     }
 
     /// A dot with words that a pointer shows.
-    pub(super) fn dot(&mut self, class: &str, at: (f64, f64), words: &str) {
+    pub(crate) fn dot(&mut self, class: &str, at: (f64, f64), words: &str) {
         let (x, y) = (self.x(at.0), self.y(at.1));
         let words = escape(words);
         self.add(&format!(
@@ -128,7 +149,7 @@ impl Plot {
     }
 
     /// A box from one x to another between two y values.
-    pub(super) fn block(&mut self, class: &str, x: (f64, f64), y: (f64, f64), words: &str) {
+    pub(crate) fn block(&mut self, class: &str, x: (f64, f64), y: (f64, f64), words: &str) {
         let (left, right) = (self.x(x.0), self.x(x.1));
         let (top, bottom) = (self.y(y.1), self.y(y.0));
         let words = escape(words);
@@ -141,7 +162,7 @@ impl Plot {
     }
 
     /// A limit: a dashed line over the whole width, with its name.
-    pub(super) fn limit(&mut self, value: f64, words: &str) {
+    pub(crate) fn limit(&mut self, value: f64, words: &str) {
         let (y, right) = (self.y(value), WIDTH - RIGHT);
         self.add(&format!(
             "<line class='limit' x1='{LEFT}' x2='{right}' y1='{y:.1}' y2='{y:.1}'/>"
@@ -150,17 +171,25 @@ impl Plot {
     }
 
     /// A label left of the y axis, at a value.
-    pub(super) fn row_label(&mut self, value: f64, words: &str) {
+    pub(crate) fn row_label(&mut self, value: f64, words: &str) {
         let y = self.y(value) + 4.0;
         self.text(LEFT - 8.0, y, "end ink", words);
     }
 
     /// The whole element.
-    pub(super) fn svg(self) -> String {
+    pub(crate) fn svg(self) -> String {
         let Self { id, title, description, height, body, .. } = self;
         format!(
             "<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-labelledby='{id}-t {id}-d'>\
              <title id='{id}-t'>{title}</title><desc id='{id}-d'>{description}</desc>{body}</svg>"
+        )
+    }
+
+    /// As a part of a larger picture, so far from its top.
+    pub(crate) fn part(self, top: f64) -> String {
+        let Self { title, description, body, .. } = self;
+        format!(
+            "<g transform='translate(0 {top})' role='img' aria-label='{title}. {description}'>{body}</g>"
         )
     }
 
@@ -195,7 +224,7 @@ impl Plot {
 }
 
 /// Text as HTML shows it.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -212,6 +241,10 @@ fn ticks((from, to): (f64, f64), count: usize) -> Vec<f64> {
     let first = (from / step).ceil() as i64;
     let last = (to / step + 1e-9).floor() as i64;
     (first..=last).map(|index| index as f64 * step).collect()
+}
+
+fn numbered(values: Vec<f64>) -> Vec<(f64, String)> {
+    values.into_iter().map(|value| (value, number(value))).collect()
 }
 
 fn number(value: f64) -> String {

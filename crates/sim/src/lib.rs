@@ -4,12 +4,14 @@
 //! Where to look: [`world`] is what there is, and how it moves; [`raft`] what a log may do; [`judge`]
 //! what must hold behind every entry; [`plan`] what happens in a run, from a seed or a file, its
 //! liveness phase and its report; `mutants`
-//! (feature `planted`) which judge catches a fault that is planted on purpose.
+//! (feature `planted`) which judge catches a fault that is planted on purpose. Apart from them, [`day`]: one day of
+//! a center in several cities, for the worth of one queue.
 
 // Its macro says where a fault may be planted.
 #[macro_use]
 extern crate tandem_routing;
 
+pub mod day;
 pub mod judge;
 #[cfg(feature = "planted")]
 pub mod mutants;
