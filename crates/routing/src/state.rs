@@ -295,22 +295,31 @@ impl State {
     pub(crate) fn count(&mut self, id: QueueId, count: impl FnOnce(&mut QueueInterval, Millis)) {
         let Some(queue) = self.queues.get(&id) else { return };
         let (start, target) = (interval_of(self.counters.now), queue.rules.answer_within);
-        if !self.queue_intervals.contains(&(start, id)) {
-            let row = QueueInterval { start, queue: id, tenant: queue.tenant, ..<_>::default() };
+        let mut count = Some(count);
+        let counted = self
+            .queue_intervals
+            .update(&(start, id), |row| count.take().map(|count| count(row, target)));
+        if counted.is_none() {
+            let tenant = queue.tenant;
+            let mut row = QueueInterval { start, queue: id, tenant, ..<_>::default() };
+            count.take().map(|count| count(&mut row, target));
             drop_old(&mut self.queue_intervals, start, QUEUE_INTERVALS_MAX, |row| row.start);
             self.queue_intervals.insert(row);
         }
-        self.queue_intervals.update(&(start, id), |row| count(row, target));
     }
 
     /// Counts something of a site's agents in the running interval.
     pub(crate) fn count_at_site(&mut self, site: SiteId, count: impl FnOnce(&mut SiteInterval)) {
         let start = interval_of(self.counters.now);
-        if !self.site_intervals.contains(&(start, site)) {
+        let mut count = Some(count);
+        let counted =
+            self.site_intervals.update(&(start, site), |row| count.take().map(|count| count(row)));
+        if counted.is_none() {
+            let mut row = SiteInterval { start, site, ..<_>::default() };
+            count.take().map(|count| count(&mut row));
             drop_old(&mut self.site_intervals, start, usize::MAX, |row| row.start);
-            self.site_intervals.insert(SiteInterval { start, site, ..<_>::default() });
+            self.site_intervals.insert(row);
         }
-        self.site_intervals.update(&(start, site), count);
     }
 
     pub(crate) fn insert_agent(&mut self, agent: Agent) {

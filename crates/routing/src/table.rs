@@ -136,14 +136,21 @@ pub fn table_byte(key: &[u8]) -> Option<u8> {
 /// Encodes a row: version byte, then the fields.
 #[must_use]
 pub fn encode_row<R: Row>(row: &R) -> Vec<u8> {
-    let mut out = vec![R::VERSION];
+    let mut bytes = Vec::new();
+    encode_into(row, &mut bytes);
+    bytes
+}
+
+/// Encodes a row into a buffer, in the place of what it held: one that is used again need not grow.
+fn encode_into<R: Row>(row: &R, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.push(R::VERSION);
     // Row types hold integers, strings and collections of them; postcard's only error for those is
     // a full buffer, and a Vec has no such limit.
-    match postcard::to_extend(row, out) {
-        Ok(bytes) => out = bytes,
+    match postcard::to_extend(row, std::mem::take(buffer)) {
+        Ok(bytes) => *buffer = bytes,
         Err(error) => unreachable!("postcard into a Vec cannot fail: {error}"),
     }
-    out
 }
 
 /// Reads a row of any version that this program knows.
@@ -178,6 +185,8 @@ pub struct Table<R: Row> {
     /// What the running entry changed: how the row counted in the digest before. The first of a key
     /// tells how the entry began.
     entry: Vec<(R::Key, Option<Counted>)>,
+    /// Where rows are encoded.
+    buffer: Vec<u8>,
 }
 
 /// How a row counts in the digest.
@@ -186,6 +195,9 @@ struct Counted {
     hash: u128,
     tenant: TenantId,
 }
+
+/// Changes of the running command that are looked at for an older image of the same row.
+const JOURNAL_LOOKED_BACK: usize = 4;
 
 /// A row, and its hash in the digest once an entry that wrote it has ended.
 #[derive(Debug, Clone)]
@@ -196,7 +208,7 @@ struct Kept<R> {
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), command: Vec::new(), entry: Vec::new() }
+        Self { rows: BTreeMap::new(), command: Vec::new(), entry: Vec::new(), buffer: Vec::new() }
     }
 }
 
@@ -250,7 +262,11 @@ impl<R: Row> Table<R> {
     /// The closure must not change the row's key or tenant.
     pub fn update<T>(&mut self, key: &R::Key, change: impl FnOnce(&mut R) -> T) -> Option<T> {
         let kept = self.rows.get_mut(key)?;
-        self.command.push((key.clone(), Some(kept.clone())));
+        // What was there before the command is known already if it was changed a moment ago.
+        let mut latest = self.command.iter().rev().take(JOURNAL_LOOKED_BACK);
+        if !latest.any(|(other, _)| other == key) {
+            self.command.push((key.clone(), Some(kept.clone())));
+        }
         Some(change(&mut kept.row))
     }
 
@@ -309,12 +325,14 @@ impl<R: Row> Table<R> {
         self.entry.dedup_by(|(later, _), (first, _)| later == first);
         for (id, before) in self.entry.drain(..) {
             let key = |tenant| row_key(group, R::TABLE, tenant, &R::key_bytes(&id));
+            let buffer = &mut self.buffer;
             let after = self.rows.get_mut(&id).map(|kept| {
-                let (tenant, value) = (kept.row.tenant(), encode_row(&kept.row));
+                let tenant = kept.row.tenant();
                 let key = key(tenant);
-                let hash = row_hash(&key, &value);
+                encode_into(&kept.row, buffer);
+                let hash = row_hash(&key, buffer);
                 kept.counted = Some(hash);
-                (Counted { hash, tenant }, RowChange { key, value: Some(value) })
+                (Counted { hash, tenant }, key)
             });
             let counted = after.as_ref().map(|(counted, _)| *counted);
             if before == counted {
@@ -327,9 +345,9 @@ impl<R: Row> Table<R> {
                     changes.push(RowChange { key: key(before.tenant), value: None });
                 }
             }
-            if let Some((counted, change)) = after {
+            if let Some((counted, key)) = after {
                 digest.add(counted.hash);
-                changes.push(change);
+                changes.push(RowChange { key, value: Some(self.buffer.clone()) });
             }
         }
     }

@@ -348,7 +348,9 @@ impl State {
                 Some(agent)
             }
         };
-        if let Some(contact) = self.contacts.get(&id).cloned() {
+        if self.contacts.get(&id).is_some_and(Contact::holds_agents)
+            && let Some(contact) = self.contacts.get(&id).cloned()
+        {
             self.let_go(&contact);
         }
         if let Some(contact) = self.remove_contact(id) {

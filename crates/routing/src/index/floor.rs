@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     board::{Board, ReadyKey},
+    dense::Dense,
     filter::{Filter, Slots},
     planes::{Column, Planes},
 };
@@ -67,7 +68,7 @@ pub(crate) struct Seat {
 }
 
 /// Seats of all sites.
-pub(crate) type Seats = BTreeMap<AgentId, Seat>;
+pub(crate) type Seats = Dense<Seat>;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Floor {
@@ -156,7 +157,7 @@ impl Floor {
     /// Reverses [`Floor::show`]; takes the agent as they were then.
     pub(crate) fn hide(&mut self, agent: &Agent, seat: &Seat, seats: &Seats) {
         // The agent's own seat may be out of the table while it changes.
-        let levels = |other: AgentId| match seats.get(&other) {
+        let levels = |other: AgentId| match seats.get(other.0) {
             _ if other == agent.id => &*seat.levels,
             Some(seat) => &*seat.levels,
             None => &[],

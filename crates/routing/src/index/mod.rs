@@ -7,6 +7,7 @@
 //! What is decided with them is in `matching`.
 
 pub(crate) mod board;
+mod dense;
 pub(crate) mod filter;
 pub(crate) mod floor;
 pub(crate) mod hall;
@@ -65,6 +66,8 @@ pub(crate) struct Index {
     /// Classes that nobody uses, kept for the next contact of their kind, the longest unused first.
     idle_classes: BTreeSet<(u64, ClassId)>,
     idle_count: u64,
+    /// The class of the contact that was touched last: a command asks for it again and again.
+    latest_class: Option<(QueueId, Kind, ClassId)>,
     /// Contacts for which agents are held.
     confirming: usize,
     /// Lines of contacts that wait for one agent alone. No empty sets are kept.
@@ -83,6 +86,13 @@ impl Index {
     }
 
     fn class_id(&self, contact: &Contact) -> Option<ClassId> {
+        if let Some((queue, (reserve, requirement), id)) = &self.latest_class
+            && *queue == contact.queue
+            && *reserve == contact.stage.reserve
+            && requirement.is_same(&contact.requirement)
+        {
+            return Some(*id);
+        }
         self.halls.get(&contact.queue)?.classes.get(&kind_of(contact)).copied()
     }
 
@@ -183,7 +193,7 @@ impl Index {
 
     /// True when this agent serves the queue of a class and meets its requirement.
     pub(crate) fn meets(&self, agent: AgentId, class: &Class) -> bool {
-        let Some(seat) = self.seats.get(&agent) else { return false };
+        let Some(seat) = self.seats.get(agent.0) else { return false };
         self.floors.get(&seat.site).is_some_and(|floor| floor.passes(&class.filter, seat))
     }
 
@@ -216,7 +226,7 @@ impl Index {
     pub(crate) fn agents_of_queue(&self, queue: QueueId) -> impl Iterator<Item = AgentId> {
         let column = self.columns.find(Attribute::Queue(queue));
         let serves = move |seat: &Seat| seat.levels.iter().any(|(at, _)| Some(*at) == column);
-        self.seats.iter().filter(move |(_, seat)| serves(seat)).map(|(agent, _)| *agent)
+        self.seats.iter().filter(move |(_, seat)| serves(seat)).map(|(agent, _)| AgentId(agent))
     }
 }
 
@@ -252,6 +262,7 @@ impl Index {
 
     pub(crate) fn remove_queue(&mut self, queue: &Queue) {
         self.queue_by_name.remove(&(queue.tenant, queue.name.clone()));
+        self.latest_class = None;
         let Some(hall) = self.halls.remove(&queue.id) else { return };
         for id in hall.classes.into_values() {
             if let Some(class) = self.classes.get_mut(id.0 as usize).and_then(Option::take) {
@@ -272,6 +283,7 @@ impl Index {
                 self.class_count += 1;
             }
             class.uses += 1;
+            self.latest_class = Some((contact.queue, kind_of(contact), id));
             return id;
         }
         let (queue, kind) = (contact.queue, kind_of(contact));
@@ -319,6 +331,7 @@ impl Index {
     }
 
     fn drop_oldest_class(&mut self) {
+        self.latest_class = None;
         let Some((_, id)) = self.idle_classes.pop_first() else { return };
         let Some(class) = self.classes.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
@@ -466,7 +479,7 @@ impl Index {
         if agent.is_waiting() {
             floor.show(agent, &seat);
         }
-        self.seats.insert(agent.id, seat);
+        self.seats.insert(agent.id.0, seat);
         self.deadlines.extend(work_deadline(agent));
     }
 
@@ -478,7 +491,7 @@ impl Index {
             }
             floor.clear(seat);
         });
-        self.seats.remove(&agent.id);
+        self.seats.remove(agent.id.0);
         if let Some(deadline) = work_deadline(agent) {
             self.deadlines.remove(&deadline);
         }
@@ -507,12 +520,12 @@ impl Index {
 
     /// Hands an agent's seat and the floor that it is on to a change.
     fn with_seat(&mut self, agent: AgentId, change: impl FnOnce(&mut Seat, &mut Floor, &Seats)) {
-        let Some(slot) = self.seats.get_mut(&agent) else { return };
+        let Some(slot) = self.seats.get_mut(agent.0) else { return };
         let mut seat = std::mem::take(slot);
         if let Some(floor) = self.floors.get_mut(&seat.site) {
             change(&mut seat, floor, &self.seats);
         }
-        if let Some(slot) = self.seats.get_mut(&agent) {
+        if let Some(slot) = self.seats.get_mut(agent.0) {
             *slot = seat;
         }
     }
@@ -671,7 +684,10 @@ impl Index {
                         .iter()
                         .filter_map(|(column, level)| Some((self.columns.what(*column)?, *level)))
                         .collect();
-                    (*agent, ComparableSeat { site, is_staffed, levels, orders: &row.orders })
+                    (
+                        AgentId(agent),
+                        ComparableSeat { site, is_staffed, levels, orders: &row.orders },
+                    )
                 })
                 .collect(),
         }

@@ -66,6 +66,13 @@ impl std::ops::Deref for SharedRequirement {
     }
 }
 
+impl SharedRequirement {
+    /// True when both hold the very same requirement, not only an equal one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl From<BoundRequirement> for SharedRequirement {
     fn from(requirement: BoundRequirement) -> Self {
         Self(Arc::new(requirement))
