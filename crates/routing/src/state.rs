@@ -302,7 +302,9 @@ impl State {
         if counted.is_none() {
             let tenant = queue.tenant;
             let mut row = QueueInterval { start, queue: id, tenant, ..<_>::default() };
-            count.take().map(|count| count(&mut row, target));
+            if let Some(count) = count.take() {
+                count(&mut row, target);
+            }
             drop_old(&mut self.queue_intervals, start, QUEUE_INTERVALS_MAX, |row| row.start);
             self.queue_intervals.insert(row);
         }
@@ -316,7 +318,9 @@ impl State {
             self.site_intervals.update(&(start, site), |row| count.take().map(|count| count(row)));
         if counted.is_none() {
             let mut row = SiteInterval { start, site, ..<_>::default() };
-            count.take().map(|count| count(&mut row));
+            if let Some(count) = count.take() {
+                count(&mut row);
+            }
             drop_old(&mut self.site_intervals, start, usize::MAX, |row| row.start);
             self.site_intervals.insert(row);
         }
