@@ -1,15 +1,14 @@
 //! Why a contact waits, and why an agent does not get it, from the state as it is.
 //!
 //! Why an agent *was* chosen is in the contact's row ([`crate::entity::Decision`]). This looks at every
-//! agent: for people who ask, never for a decision. It says of each pair what
-//! [`crate::invariants`] and the judge find by their own ways, and is checked against them.
+//! agent: for people who ask, never for a decision. [`crate::invariants`] find by their own way who is free
+//! for whom, and check this against it.
 
 use crate::{
     entity::{
         Agent, Contact, ContactState, Decision, DeviceState, LoginState, NotReadyReason, WorkState,
     },
     ids::{AgentId, ContactId, SiteId},
-    invariants,
     requirement::{Abilities, BoundRequirement},
     state::State,
     time::ClusterTime,
@@ -77,13 +76,12 @@ pub fn why_not(state: &State, contact: &Contact, agent: &Agent) -> Option<WhyNot
         WhyNot::SiteTakesNone(agent.site)
     } else if let Some(wanted) = contact.preferred.filter(|wanted| wanted.agent != agent.id) {
         WhyNot::WaitsFor(wanted.agent, wanted.until)
-    } else if let (Some(until), false) =
-        (contact.widen_at, invariants::may_talk(state, contact, agent))
+    } else if let Some(until) = contact.widen_at.filter(|_| state.is_kept_from(contact, agent.site))
     {
         WhyNot::KeptForSite(contact.serving, until)
     } else if contact.state == ContactState::Unconfirmed {
         WhyNot::BeingConfirmed
-    } else if let Some(other) = invariants::held_for(state, contact, agent) {
+    } else if let Some(other) = state.held_for(agent, contact.wait_key()) {
         WhyNot::HeldFor(other)
     } else {
         WhyNot::UnderWay

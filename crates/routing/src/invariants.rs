@@ -9,7 +9,6 @@ use std::fmt;
 use crate::{
     entity::{Agent, Contact, ContactState, WorkState},
     explain::{WhyNot, why_not},
-    ids::ContactId,
     limits::HELD_AGENTS_SKIPPED_MAX,
     state::State,
 };
@@ -139,17 +138,11 @@ pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool 
 /// True while a contact ahead of this one is being confirmed that this agent could be offered, by the
 /// rows alone.
 pub(crate) fn is_held(state: &State, contact: &Contact, agent: &Agent) -> bool {
-    held_for(state, contact, agent).is_some()
-}
-
-/// The contact ahead of this one that an agent is held for, by the rows alone.
-pub(crate) fn held_for(state: &State, contact: &Contact, agent: &Agent) -> Option<ContactId> {
-    let holds = |other: &&Contact| {
+    state.contacts().iter().any(|other| {
         other.holds_agents()
             && other.wait_key() < contact.wait_key()
             && may_talk(state, other, agent)
-    };
-    state.contacts().iter().find(holds).map(|other| other.id)
+    })
 }
 
 /// What is said to people about a pair says the same as the rules.

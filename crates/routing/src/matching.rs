@@ -141,7 +141,7 @@ impl State {
                     .index
                     .class_of(contact)
                     .is_some_and(|class| self.index.meets(row.id, class))
-                && !self.is_held(row.id, row.site, contact.wait_key());
+                && self.held_for(row, contact.wait_key()).is_none();
             let key = self.key_of(row, contact);
             return free.then_some(Chosen { key, choice: Choice::Preferred, next: None });
         }
@@ -218,18 +218,28 @@ impl State {
         }
         ready
             .take(HELD_AGENTS_SKIPPED_MAX)
-            .find(|(.., agent)| wanted(*agent) && !self.is_held(*agent, site, key))
+            .find(|(.., agent)| wanted(*agent) && !self.is_held(*agent, key))
     }
 
-    /// True while a contact that this agent of this site may serve is being confirmed ahead of the one
-    /// with this key.
-    fn is_held(&self, agent: AgentId, site: SiteId, key: WaitKey) -> bool {
-        let Some(row) = self.agents.get(&agent).filter(|_| self.index.is_confirming()) else {
-            return false;
-        };
-        let first = self.first_head(row, Standing::Confirming, Some(key));
-        debug_assert_eq!(row.site, site);
-        first.is_some()
+    /// The first contact that this agent may serve and that is being confirmed ahead of the one with this
+    /// key: the agent is held for it.
+    pub(crate) fn held_for(&self, agent: &Agent, key: WaitKey) -> Option<ContactId> {
+        if !self.index.is_confirming() {
+            return None;
+        }
+        self.first_head(agent, Standing::Confirming, Some(key)).map(|first| first.contact())
+    }
+
+    fn is_held(&self, agent: AgentId, key: WaitKey) -> bool {
+        self.agents.get(&agent).is_some_and(|row| self.held_for(row, key).is_some())
+    }
+
+    /// True while a contact is kept for agents of another site than this one.
+    pub(crate) fn is_kept_from(&self, contact: &Contact, site: SiteId) -> bool {
+        let class = self.index.class_of(contact);
+        contact.preferred.is_none()
+            && contact.widen_at.is_some()
+            && class.is_some_and(|class| !self.may_serve(class, site, contact.serving))
     }
 
     /// The contact that goes first among those an agent may serve (R5); none while the agent is held
@@ -246,7 +256,7 @@ impl State {
             }
         }
         self.first_head(agent, Standing::Waiting, None)
-            .filter(|key| !self.is_held(agent.id, agent.site, *key))
+            .filter(|key| self.held_for(agent, *key).is_none())
             .map(|key| key.contact())
     }
 

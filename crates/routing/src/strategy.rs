@@ -1,9 +1,9 @@
 //! How a queue chooses among the agents who may take a contact.
 //!
-//! Every strategy is a number for each agent that follows from rows alone and changes only by an entry,
-//! so that ready agents stand in ordered sets: the smallest goes first, then the longest idle, then the
-//! lower id. What a site's preference does comes before it (`matching`). Ringing all at once is no such
-//! number and is not here.
+//! Every strategy is a number for each agent that follows from rows alone and changes only by an entry:
+//! the smallest goes first, then the longest idle, then the lower id. The number is made in `index::floor`,
+//! where ready agents stand in that order; the fit, which depends on what is asked, in `index::board`. What a
+//! site's preference does comes before it (`matching`). Ringing all at once is no such number and is not here.
 
 use std::collections::BTreeSet;
 

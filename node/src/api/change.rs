@@ -55,7 +55,7 @@ fn outcome(result: Result<Outcome, ProposeError>) -> Result<Reply, Status> {
     }
 }
 
-fn refusal(rejection: &Rejection) -> Status {
+pub(super) fn refusal(rejection: &Rejection) -> Status {
     let text = rejection.to_string();
     match rejection {
         Rejection::Queue(
@@ -63,7 +63,8 @@ fn refusal(rejection: &Rejection) -> Status {
             | QueueRejection::QueueMustExist(_)
             | QueueRejection::AgentMustExist(_)
             | QueueRejection::NumberMustExist(_)
-            | QueueRejection::ContactMustBeLive(_),
+            | QueueRejection::ContactMustBeLive(_)
+            | QueueRejection::PlanMustExist(_),
         )
         | Rejection::NodeMustBeMember(_)
         | Rejection::AgentMustExist => Status::not_found(text),

@@ -31,7 +31,8 @@ pub(super) fn live(
         Some(decision) if !waits => then(view, contact, decision, agent),
         _ => match explain::why_not(state, contact, agent) {
             Some(why) => why_not(view, &why),
-            None => ("talking", String::new()),
+            // Its offer was made before decisions were kept.
+            None => ("changed-since", "why it went to its agent was not kept".to_owned()),
         },
     };
     let shown = api::Explanation {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tandem_cluster::command::Rejection;
 use tandem_proto::api::v1 as api;
 use tandem_routing::{
     command::{Command, MembershipSpec, PlanSpec, Reply},
@@ -12,7 +13,7 @@ use tandem_routing::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, read::View};
+use super::{Api, change::refusal, name, narrow, read::View};
 use crate::rpc::rebalance_server::Rebalance;
 
 /// Time between two steps, when nothing else is asked for.
@@ -33,7 +34,8 @@ impl Rebalance for Api {
                 preview.map(|preview| show(View { machine, now }, &preview))
             })
             .await?;
-        let shown = found.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        // As a change would be refused.
+        let shown = found.map_err(|rejection| refusal(&Rejection::Queue(rejection)))?;
         Ok(Response::new(api::PlanPreview { as_of: Some(as_of), ..shown }))
     }
 

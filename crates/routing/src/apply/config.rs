@@ -21,7 +21,7 @@ use crate::{
     },
     name::Name,
     requirement::{NamedRequirement, SharedRequirement},
-    rules::{NamedQueueRules, Step},
+    rules::{NamedQueueRules, Step, Target},
     state::State,
 };
 
@@ -164,6 +164,11 @@ impl State {
         }
         if let Some(number) = self.numbers.iter().find(|number| number.queue == queue) {
             return Err(Rejection::QueueMustBeUnused(name.clone(), number.number.clone()));
+        }
+        let leads_here =
+            |row: &&Queue| row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(queue));
+        if let Some(other) = self.queues.iter().find(leads_here) {
+            return Err(Rejection::QueueMustNotBeTarget(name.clone(), other.name.clone()));
         }
         let agents: Vec<AgentId> = self.index.agents_of_queue(queue).collect();
         for agent in agents {

@@ -70,6 +70,14 @@ pub enum Rejection {
         /// How many.
         limit: u64,
     },
+    /// A tier or reserve level names a queue that the agent does not serve.
+    #[error("agent {agent} must serve queue {queue} to have a tier or reserve level in it")]
+    QueueMustBeServed {
+        /// Who.
+        agent: Name,
+        /// Which queue.
+        queue: Name,
+    },
     /// The contact talks already, or is somewhere else.
     #[error("contact {0} must be waiting: it talks with an agent already")]
     ContactMustBeWaiting(ContactId),
@@ -85,6 +93,11 @@ pub enum Rejection {
     /// A rule of the queue sends callers away.
     #[error("queue {0} must take callers: a rule of it sends them away now (tandem queue list)")]
     QueueMustTakeCallers(Name),
+    /// A rule of another queue leads to it.
+    #[error(
+        "queue {0} must not be a target: contacts of queue {1} overflow to it; change that first"
+    )]
+    QueueMustNotBeTarget(Name, Name),
     /// Another plan is under way.
     #[error(
         "rebalance plan {0} must be finished first: `tandem rebalance status` shows how far it is"
@@ -102,14 +115,6 @@ pub enum Rejection {
     /// No site would be left.
     #[error("a rebalance plan must leave a site that takes contacts: give an open site a weight")]
     PlanMustLeaveASite,
-    /// A tier or reserve level names a queue that the agent does not serve.
-    #[error("agent {agent} must serve queue {queue} to have a tier or reserve level in it")]
-    QueueMustBeServed {
-        /// Who.
-        agent: Name,
-        /// Which queue.
-        queue: Name,
-    },
 }
 
 impl Rejection {

@@ -1,6 +1,9 @@
 //! Overflow, as the judge sees it.
 
-use super::{Judge, follow_row, qualified};
+use super::{
+    Judge,
+    choice::{follow_row, qualified},
+};
 use crate::{
     entity::{Contact, ContactState, EndReason, LoginState, Queue, SiteChoice},
     ids::{ContactId, QueueId},

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_routing::{
     AgentPhone, CallerLeg,
-    command::{Command, DeclineCause, Enqueue, Event, OfferEnd, Readiness},
+    command::{Command, DeclineCause, Enqueue, Event, OfferEnd, PlanSpec, Readiness},
     digest::Digest,
     entity::{DeviceState, EndReason, LoginState, NotReadyReason, SiteState, WorkState},
     ids::{AgentId, ContactId, GroupId, OfferNumber, SiteId, TenantId},
@@ -395,6 +395,41 @@ impl Center {
             }
         }
         shown
+    }
+
+    /// A command that is undone (it panicked) leaves rows and indexes as they were, all but the counters.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn undoes(&self) {
+        let mut twin = self.state.clone();
+        twin.begin_entry(twin.now() + Millis(1));
+        twin.begin_command();
+        let mut events = Vec::new();
+        let site = |n: usize| twin.sites().iter().nth(n).map(|site| site.name.clone());
+        let weights = site(0).into_iter().chain(site(1)).map(|site| (site, 7)).collect();
+        let plan = PlanSpec { weights, agents: BTreeMap::new(), steps: 1, every: Millis(1) };
+        let contacts: Vec<ContactId> = twin.contacts().iter().map(|row| row.id).take(2).collect();
+        for (at, contact) in contacts.into_iter().enumerate() {
+            if at == 0 {
+                twin.requeue(contact, CallerLeg::Held, AgentPhone::Answers, &mut events);
+                twin.unconfirm(contact, &mut events);
+            } else {
+                let end = Command::End { contact, reason: EndReason::LegLost };
+                twin.apply(GROUP, &end, &mut events).ok();
+            }
+        }
+        let plan = Command::ApplyPlan { tenant: TENANT, plan: Box::new(plan) };
+        twin.apply(GROUP, &plan, &mut events).ok();
+        twin.apply(GROUP, &Command::ExpireDue, &mut events).ok();
+        twin.undo();
+        twin.begin_command();
+        twin.commit();
+        let (mut changes, mut digest) = (Vec::new(), self.digest);
+        twin.take_changes(GROUP, &mut digest, &mut changes);
+        assert_eq!(changes.len(), 1, "only the counters, for the used ordinals");
+        let violations = invariants::check(&twin);
+        assert!(violations.is_empty(), "{}", violations[0]);
     }
 
     fn checked(&self) {
