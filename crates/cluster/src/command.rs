@@ -124,6 +124,31 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The machine version that knows this command: none may be proposed before every member does.
+    #[must_use]
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::Queue(command) => command.since(),
+            _ => 1,
+        }
+    }
+
+    /// Refuses a command that some member may not know.
+    ///
+    /// # Errors
+    /// [`Rejection::VersionMustBeInForce`].
+    pub fn check_version(&self, in_force: u16) -> Result<(), Rejection> {
+        let needs = self.since();
+        // Before there is a cluster there is no version.
+        if needs <= in_force.max(1) {
+            Ok(())
+        } else {
+            Err(Rejection::VersionMustBeInForce { needs, in_force })
+        }
+    }
+}
+
 /// See [`Command::AdmitNode`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmitNode {
@@ -464,5 +489,16 @@ pub enum Rejection {
         node: NodeId,
         /// Its latest life.
         epoch: Epoch,
+    },
+    /// Not every member knows the command yet.
+    #[error(
+        "this command needs machine version {needs}, and {in_force} is in force: it works once every \
+         node of the cluster runs a program that knows it"
+    )]
+    VersionMustBeInForce {
+        /// Which version knows the command.
+        needs: u16,
+        /// Which one is in force.
+        in_force: u16,
     },
 }

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The machine version that this program writes and fully supports.
-pub const MACHINE_VERSION: u16 = 1;
+pub const MACHINE_VERSION: u16 = 2;
 
 /// What one entry came to.
 #[derive(Debug, Default)]
@@ -556,6 +556,7 @@ impl Machine {
     fn run(&mut self, envelope: &Envelope, events: &mut Vec<Event>) -> Outcome {
         let (node, epoch) = (envelope.node, envelope.epoch);
         let proposer = crate::leg::Owner { node, epoch };
+        envelope.command.check_version(self.header().machine_version)?;
         match &envelope.command {
             Command::Initialise { cluster, machine_version } => {
                 self.initialise(*cluster, *machine_version)

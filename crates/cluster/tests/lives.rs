@@ -157,6 +157,7 @@ fn removed_nodes_do_not_vote() {
 // also those that are down, and nobody comes back with less.
 #[test]
 fn the_machine_version_needs_every_member() {
+    let (now, next) = (MACHINE_VERSION, MACHINE_VERSION + 1);
     let mut sim = Sim::over(Machine::new(common::GROUP));
     let supports = |sim: &mut Sim, node, supports| {
         let boot = sim.next_boot(node);
@@ -167,34 +168,50 @@ fn the_machine_version_needs_every_member() {
         }
         reply
     };
-    let raise = |sim: &mut Sim| sim.propose(1, Command::RaiseMachineVersion { to: 2 });
+    let raise = |sim: &mut Sim| sim.propose(1, Command::RaiseMachineVersion { to: next });
     let behind = |node, supports| {
-        Err(Rejection::VersionMustBeSupported { to: 2, node: NodeId(node), supports })
+        Err(Rejection::VersionMustBeSupported { to: next, node: NodeId(node), supports })
     };
-    supports(&mut sim, 1, 2).unwrap();
-    supports(&mut sim, 2, 2).unwrap();
-    assert_eq!(raise(&mut sim), behind(3, 1));
+    supports(&mut sim, 1, next).unwrap();
+    supports(&mut sim, 2, next).unwrap();
+    assert_eq!(raise(&mut sim), behind(3, now));
     lost(&mut sim, 3, 1);
-    assert_eq!(raise(&mut sim), behind(3, 1), "it would come back with its old program");
+    assert_eq!(raise(&mut sim), behind(3, now), "it would come back with its old program");
     sim.first(4, Command::AdmitNode(admission(4, "nyc"))).unwrap();
-    supports(&mut sim, 3, 2).unwrap();
-    assert_eq!(raise(&mut sim), behind(4, 1), "a newcomer has not said what it supports");
+    supports(&mut sim, 3, next).unwrap();
+    assert_eq!(raise(&mut sim), behind(4, now), "a newcomer has not said what it supports");
     remove(&mut sim, 4, 1).unwrap();
     raise(&mut sim).unwrap();
-    assert_eq!(sim.machine.header().machine_version, 2);
+    assert_eq!(sim.machine.header().machine_version, next);
     let rows: Vec<_> = sim.machine.stored_rows().collect();
     let loaded = Machine::load(common::GROUP, rows.into_iter().map(Ok::<_, ()>));
     assert!(
-        matches!(loaded, Err(LoadError::NewerMachine { version: 2 })),
-        "this program does not know version 2"
+        matches!(loaded, Err(LoadError::NewerMachine { version }) if version == next),
+        "this program does not know that version"
     );
 
     let mut sim = Sim::center();
     let refused = supports(&mut sim, 2, 0);
-    let (node, in_force) = (NodeId(2), 1);
+    let (node, in_force) = (NodeId(2), now);
     let wanted = Rejection::NodeMustSupportVersion { node, supports: 0, in_force };
     assert_eq!(refused, Err(wanted));
-    supports(&mut sim, 2, 1).unwrap();
+    supports(&mut sim, 2, now).unwrap();
+}
+
+// Goal: a command that a member may not know is refused until the version that knows it is in force; nothing
+// changes before.
+#[test]
+fn new_commands_wait_for_their_version() {
+    let anchor = |sim: &mut Sim| {
+        let utc = tandem_routing::time::UtcMillis(1);
+        sim.propose(1, Command::Queue(tandem_routing::command::Command::AnchorWall { utc }))
+    };
+    let mut sim = Sim::of_version(1);
+    assert_eq!(anchor(&mut sim), Err(Rejection::VersionMustBeInForce { needs: 2, in_force: 1 }));
+    assert_eq!(sim.machine.queue().counters().wall, None);
+    sim.propose(1, Command::RaiseMachineVersion { to: 2 }).unwrap();
+    anchor(&mut sim).unwrap();
+    assert!(sim.machine.queue().counters().wall.is_some());
 }
 
 // Goal: R7. A program stops at an entry under rules that it does not know, before it applies any

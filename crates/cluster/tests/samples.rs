@@ -15,7 +15,8 @@ use tandem_cluster::{
     binding::PhoneTarget,
     command::{
         AdmitCall, Batch, BatchError, Command, Envelope, Evidence, LegEnd, LegFact, Outcome,
-        PutBinding, Rejection, Reply, Report, Ringing, decode_outcome, encode_outcome,
+        PutBinding, RegisterNode, Rejection, Reply, Report, Ringing, decode_outcome,
+        encode_outcome,
     },
     ids::{
         AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal,
@@ -28,23 +29,24 @@ use tandem_cluster::{
 };
 use tandem_routing::{
     command::{
-        AgentRules, AgentSpec, Command as QueueCommand, DeclineCause, Enqueue, MembershipSpec,
-        NumberRules, NumberSpec, OfferEnd, PlanSpec, QueueSpec, Readiness,
-        Rejection as QueueRejection, Reply as QueueReply,
+        AgentRules, AgentSpec, CalendarSpec, Command as QueueCommand, DeclineCause, Enqueue,
+        ListSpec, MembershipSpec, NumberRules, NumberSpec, OfferEnd, PlanSpec, QueueSpec,
+        Readiness, Rejection as QueueRejection, Reply as QueueReply, ServiceAbroad,
     },
     digest::Digest,
     entity::{
-        Agent, Choice, Contact, ContactState, Decision, EndReason, FailedOffer, NotReadyReason,
-        Occasion, Preferred, Rival, SiteState, Tally, Tier, WorkState,
+        Agent, AgentInterval, Choice, Contact, ContactState, Decision, EndReason, FailedOffer,
+        ListUse, Matches, NotReadyReason, Occasion, OpenHours, Preferred, Quotas, Rival, SiteState,
+        Tally, Tier, WorkState,
     },
     name::CallerNumber,
     rules::{
-        AfterDecline, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement, Stage, Step,
-        Target, Trigger, Urgency, Urgent,
+        AfterDecline, AtClose, Hours, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
+        Stage, Step, Target, Trigger, Urgency, Urgent,
     },
     strategy::Strategy,
     table::{decode_row, encode_row},
-    time::{ClusterTime, Millis},
+    time::{ClusterTime, Millis, UtcMillis},
 };
 
 /// Named samples in hexadecimal, one per line.
@@ -133,6 +135,13 @@ fn label(command: &Command) -> &'static str {
             QueueCommand::Release { .. } => "queue.release",
             QueueCommand::ApplyPlan { .. } => "queue.apply_plan",
             QueueCommand::UndoPlan { .. } => "queue.undo_plan",
+            QueueCommand::RetireQueue { .. } => "queue.retire_queue",
+            QueueCommand::AnchorWall { .. } => "queue.anchor_wall",
+            QueueCommand::PutCalendar { .. } => "queue.put_calendar",
+            QueueCommand::RemoveCalendar { .. } => "queue.remove_calendar",
+            QueueCommand::PutTenant { .. } => "queue.put_tenant",
+            QueueCommand::RemoveTenant { .. } => "queue.remove_tenant",
+            QueueCommand::ChangeList { .. } => "queue.change_list",
         },
         Command::AdmitCall(_) => "admit_call",
         Command::LegRinging(_) => "leg_ringing",
@@ -149,7 +158,7 @@ fn label(command: &Command) -> &'static str {
 }
 
 /// How many labels there are: a command whose sample is missing below is noticed.
-const LABELS: usize = 49;
+const LABELS: usize = 56;
 
 fn queue_commands() -> Vec<QueueCommand> {
     let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
@@ -219,6 +228,7 @@ fn queue_commands() -> Vec<QueueCommand> {
                     patience: Millis(20_000),
                     remembered: Millis(3_600_000),
                 }),
+                hours: Some(Hours { calendar: name("office"), at_close: AtClose::Leave }),
                 answer_within: Millis(30_000),
                 overflow: vec![
                     Overflow { when: Trigger::Unstaffed, to: Target::Away },
@@ -236,6 +246,14 @@ fn queue_commands() -> Vec<QueueCommand> {
                 tiers,
                 reserves: [(name("sales"), 2)].into(),
                 attributes: [(name("team"), name("red"))].into(),
+                abroad: [(
+                    name("acme"),
+                    ServiceAbroad {
+                        queues: [name("help")].into(),
+                        skills: [(name("expert"), 3)].into(),
+                    },
+                )]
+                .into(),
             },
         },
         QueueCommand::ConfigureNumber {
@@ -246,7 +264,10 @@ fn queue_commands() -> Vec<QueueCommand> {
                 requirement: "spanish>=3".parse().unwrap(),
                 priority: 1,
             },
-            rules: NumberRules { prefers: Some((name("amy"), Millis(20_000))) },
+            rules: NumberRules {
+                prefers: Some((name("amy"), Millis(20_000))),
+                lists: vec![(name("vip"), ListUse::Priority(5))],
+            },
         },
         QueueCommand::SetPriority { contact, priority: 7 },
         QueueCommand::Place { contact, before: None },
@@ -269,6 +290,38 @@ fn queue_commands() -> Vec<QueueCommand> {
             }),
         },
         QueueCommand::UndoPlan { tenant, plan: Ordinal(77) },
+        QueueCommand::RetireQueue {
+            tenant,
+            queue: name("sales"),
+            to: Target::Queue(name("support")),
+        },
+        QueueCommand::AnchorWall { utc: UtcMillis(1_795_000_000_000) },
+        QueueCommand::PutCalendar {
+            tenant,
+            calendar: CalendarSpec {
+                name: name("office"),
+                source: "mon-fri 09:00-17:00".into(),
+                open: vec![OpenHours {
+                    from: UtcMillis(1_795_000_000_000),
+                    to: UtcMillis(1_795_030_000_000),
+                }],
+                until: UtcMillis(1_796_000_000_000),
+            },
+        },
+        QueueCommand::RemoveCalendar { tenant, calendar: name("office") },
+        QueueCommand::PutTenant {
+            name: name("acme"),
+            quotas: Quotas { contacts: Some(500), ..Quotas::default() },
+        },
+        QueueCommand::RemoveTenant { name: name("acme") },
+        QueueCommand::ChangeList {
+            tenant,
+            change: ListSpec {
+                list: name("pests"),
+                add: [(CallerNumber::new("+4499"), Matches::Prefix)].into(),
+                remove: [CallerNumber::new("+4488")].into(),
+            },
+        },
     ]
 }
 
@@ -304,7 +357,7 @@ fn commands() -> Vec<Command> {
     let mut commands = vec![
         Command::Initialise { cluster: ClusterId(9), machine_version: 1 },
         Command::AdmitNode(admission(1, "lon")),
-        Command::RegisterNode(registration(1, 5)),
+        Command::RegisterNode(RegisterNode { supports: 1, ..registration(1, 5) }),
         Command::NodeLost { node: NodeId(1), epoch: Epoch(3), evidence: Evidence::Witness },
         Command::StopNode,
         Command::RemoveNode { node: NodeId(1) },
@@ -430,7 +483,7 @@ fn node_rows_keep_their_encoding() {
         NodeLife::Removed { since },
     ];
     for life in lives {
-        let row = Node { life, ..row.clone() };
+        let row = Node { life, supports: 1, ..row.clone() };
         let now = encode_row(&row);
         let kept = samples.expect(life_label(life), &now);
         assert_eq!(decode_row::<Node>(&kept), Ok(row), "{life:?} is read differently");
@@ -558,6 +611,7 @@ fn of_version_1(row: &Agent) -> Agent {
         reserves: Arc::default(),
         attributes: Arc::default(),
         after: None,
+        counted: AgentInterval::default(),
         ..row.clone()
     }
 }

@@ -51,6 +51,9 @@ id!(
     /// A named waiting line.
     QueueId(u32), "queue_");
 id!(
+    /// Opening hours.
+    CalendarId(u32), "calendar_");
+id!(
     /// A person who takes contacts.
     AgentId(u32), "agent_");
 id!(
@@ -68,6 +71,8 @@ impl TenantId {
     pub const CLUSTER: Self = Self(0);
     /// The tenant of a center that serves one firm.
     pub const DEFAULT: Self = Self(1);
+    /// What people call it.
+    pub const DEFAULT_NAME: &str = "default";
 }
 
 impl Ordinal {

@@ -45,11 +45,12 @@ fn contacts_and_agents(state: &State, found: &mut Vec<Violation>) {
     for contact in state.contacts().iter() {
         let detail = match contact.state {
             ContactState::Queued | ContactState::Unconfirmed => None,
-            ContactState::Offered { offer, agent } => {
-                let row = state.offers().get(&offer);
-                let matches =
-                    row.is_some_and(|row| row.contact == contact.id && row.agent == agent);
-                (!matches).then(|| format!("{} is in {offer}, which is another's", contact.id))
+            ContactState::Offered { .. } => {
+                let wrong = contact.current_offers().find(|(offer, agent)| {
+                    let row = state.offers().get(offer);
+                    row.is_none_or(|row| row.contact != contact.id || row.agent != *agent)
+                });
+                wrong.map(|(offer, _)| format!("{} is in {offer}, which is another's", contact.id))
             }
             ContactState::Connected { agent, .. } => {
                 let work = state.agents().get(&agent).map(|row| &row.work);
@@ -57,6 +58,10 @@ fn contacts_and_agents(state: &State, found: &mut Vec<Violation>) {
                     .then(|| format!("{} talks with {agent}, who is {work:?}", contact.id))
             }
         };
+        push(found, "R1", detail);
+        let rings = matches!(contact.state, ContactState::Offered { .. });
+        let detail = (!rings && !contact.ringing.is_empty())
+            .then(|| format!("{} rings beside {:?}", contact.id, contact.state));
         push(found, "R1", detail);
     }
     for agent in state.agents().iter() {
@@ -82,9 +87,12 @@ fn contacts_and_agents(state: &State, found: &mut Vec<Violation>) {
 
 fn offers(state: &State, found: &mut Vec<Violation>) {
     for offer in state.offers().iter() {
-        let contact = state.contacts().get(&offer.contact).map(|row| row.state);
-        let wanted = ContactState::Offered { offer: offer.number, agent: offer.agent };
-        let detail = (contact != Some(wanted))
+        let contact = state.contacts().get(&offer.contact);
+        let knows = contact.is_some_and(|row| {
+            row.current_offers().any(|current| current == (offer.number, offer.agent))
+        });
+        let contact = contact.map(|row| row.state);
+        let detail = (!knows)
             .then(|| format!("{} is for {}, which is {contact:?}", offer.number, offer.contact));
         push(found, "R1", detail);
         let agent = state.agents().get(&offer.agent).map(|row| &row.work);

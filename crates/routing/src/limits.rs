@@ -17,6 +17,20 @@ pub const QUEUES_MAX: usize = 10_000;
 pub const AGENTS_MAX: usize = 200_000;
 /// Called numbers of all tenants.
 pub const NUMBERS_MAX: usize = 100_000;
+/// Tenants.
+pub const TENANTS_MAX: usize = 1_000;
+/// Calendars of all tenants.
+pub const CALENDARS_MAX: usize = 500;
+/// Spans of opening hours of one calendar: two a day for more than a year.
+pub const CALENDAR_SPANS_MAX: usize = 1_000;
+/// Text that a calendar was compiled from, in bytes.
+pub const CALENDAR_SOURCE_LEN_MAX: usize = 16_384;
+/// Callers in lists, of all tenants.
+pub const LISTED_CALLERS_MAX: usize = 200_000;
+/// Callers that one command puts into a list or takes out of it.
+pub const LIST_CHANGES_MAX: usize = 1_000;
+/// Lists that one called number goes by.
+pub const LISTS_PER_NUMBER_MAX: usize = 8;
 /// Live contacts.
 pub const CONTACTS_MAX: usize = 1_000_000;
 
@@ -37,6 +51,9 @@ pub const REQUIREMENT_TERMS_MAX: usize = 32;
 /// Depth of one requirement.
 pub const REQUIREMENT_DEPTH_MAX: usize = 8;
 
+/// Agents whose phones ring at once for one contact (strategy `ring-all`).
+pub const RING_ALL_MAX: usize = 16;
+
 /// Steps of one queue.
 pub const STEPS_MAX: usize = 10;
 /// Reserve levels of one queue.
@@ -47,6 +64,8 @@ pub const FAILED_OFFERS_KEPT: usize = 8;
 pub const INTERVAL_MS: u64 = 900_000;
 /// For how long intervals are kept: two days.
 pub const INTERVALS_KEPT_MS: u64 = 172_800_000;
+/// Intervals of agents that are kept; beyond them the oldest go first.
+pub const AGENT_INTERVALS_MAX: usize = 500_000;
 /// Intervals of queues that are kept; beyond them the oldest go first.
 pub const QUEUE_INTERVALS_MAX: usize = 500_000;
 /// A caller who hangs up within this time counts as a short abandon too.
@@ -124,6 +143,8 @@ pub const RESERVATION_MS: u64 = 600_000;
 const _: () = {
     assert!(CLASSES_MAX >= CLASSES_PER_QUEUE_MAX);
     assert!(APPLY_WORK_MAX >= SITES_MAX);
+    assert!(CALENDAR_SPANS_MAX * 14 + CALENDAR_SOURCE_LEN_MAX < 60_000, "fits one command");
+    assert!(RING_ALL_MAX > 1 && RING_ALL_MAX <= APPLY_WORK_MAX);
     assert!(CLUSTER_TIME_JUMP_MS_MAX >= RESERVATION_MS);
     assert!(
         CONFIRM_HOLD_MS < OFFER_BACKSTOP_MS,

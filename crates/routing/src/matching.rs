@@ -26,13 +26,13 @@ use crate::{
         Agent, Choice, Contact, ContactState, Decision, FailedOffer, LoginState, LogoutAfter,
         NotReadyReason, Occasion, Offer, Rival, SiteChoice, WaitKey, WorkItem, WorkState,
     },
-    ids::{AgentId, ContactId, OfferNumber, SiteId},
+    ids::{AgentId, ContactId, OfferNumber, QueueId, SiteId},
     index::{
         board::ReadyKey,
         floor::Order,
         hall::{Class, Head, KeptFor, Standing},
     },
-    limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS},
+    limits::{HELD_AGENTS_SKIPPED_MAX, OFFER_BACKSTOP_MS, RING_ALL_MAX},
     rules::{Overflow, Trigger},
     state::State,
     strategy::Strategy,
@@ -59,8 +59,10 @@ impl State {
         }
         if let Some(contact) = self.first_contact(agent) {
             // Nobody else who is ready may serve it, or it would not wait.
-            let choice = Choice::Best;
-            let key = self.contacts.get(&contact).map(|row| self.key_of(agent, row));
+            let row = self.contacts.get(&contact);
+            let alone = row.is_some_and(|row| row.preferred.is_some());
+            let choice = if alone { Choice::Preferred } else { Choice::Best };
+            let key = row.map(|row| self.key_of(agent, row));
             let chosen = Chosen { key: key.unwrap_or_default(), choice, next: None };
             self.make_offer(contact, chosen, Occasion::AgentReady, events);
         }
@@ -324,11 +326,9 @@ impl State {
         let Some(row) = self.contacts.get(&contact) else { return };
         let Some(rules) = self.queues.get(&row.queue) else { return };
         let Some(site) = self.agents.get(&agent).map(|agent| agent.site) else { return };
-        let ring = rules.ring;
         let strategy = rules.rules.strategy;
-        let remembers_turns = strategy == Strategy::RoundRobin;
-        let (tenant, queue, turn) = (row.tenant, row.queue, self.counters.ordinal);
-        let forgets = planted!(self, TurnIsForgotten);
+        let queue = row.queue;
+        let dropped_by = row.left_by;
         let number = OfferNumber(self.counters.offer.0 + 1);
         let rival = |(rank, idle_since, agent): ReadyKey| Rival { agent, rank, idle_since };
         let decision = Arc::new(Decision {
@@ -344,20 +344,53 @@ impl State {
             stage: row.stage,
             queue_len: self.queue_len(queue),
         });
+        self.update_contact(contact, |row| {
+            row.left_by = None;
+            row.preferred = None;
+            row.decision = Some(decision);
+        });
+        self.offer_to(contact, agent, events);
+        if strategy == Strategy::RingAll && chosen.choice != Choice::Preferred {
+            self.ring_others(contact, dropped_by, events);
+        }
+    }
+
+    /// Makes further offers of a contact, to whoever would be asked next, one after the other.
+    fn ring_others(&mut self, id: ContactId, dropped_by: Option<AgentId>, events: &mut Vec<Event>) {
+        for _ in 1..RING_ALL_MAX {
+            let Some(contact) = self.contacts.get(&id) else { return };
+            let wanted = |agent: AgentId| dropped_by != Some(agent);
+            let Some((key, _)) = self.best_agent_of(contact, wanted) else { return };
+            if planted!(self, OnlyOneIsRung) {
+                return;
+            }
+            self.offer_to(id, key.2, events);
+        }
+    }
+
+    /// Makes an offer; who has it is not ready any more.
+    fn offer_to(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {
+        let (now, turn) = (self.counters.now, self.counters.ordinal);
+        let Some(row) = self.contacts.get(&contact) else { return };
+        let Some(rules) = self.queues.get(&row.queue) else { return };
+        let (tenant, queue, ring) = (row.tenant, row.queue, rules.ring);
+        let remembers_turns = rules.rules.strategy == Strategy::RoundRobin;
+        let remembers_turns = remembers_turns && !planted!(self, TurnIsForgotten);
+        let number = OfferNumber(self.counters.offer.0 + 1);
         self.counters.offer = number;
         self.count(queue, |row, _| row.offers += 1);
         let expires = now + ring + Millis(OFFER_BACKSTOP_MS);
         self.insert_offer(Offer { number, tenant, contact, agent, made: now, expires });
         self.update_contact(contact, |row| {
-            row.state = ContactState::Offered { offer: number, agent };
             row.offers = row.offers.saturating_add(1);
-            row.left_by = None;
-            row.preferred = None;
-            row.decision = Some(decision);
+            match row.state {
+                ContactState::Offered { .. } => row.ringing.push((number, agent)),
+                _ => row.state = ContactState::Offered { offer: number, agent },
+            }
         });
         self.update_agent(agent, |row| {
             row.enter(WorkState::Offered(number), now, turn);
-            if remembers_turns && !forgets {
+            if remembers_turns {
                 row.asked.insert(queue, turn);
             }
         });
@@ -365,7 +398,8 @@ impl State {
         events.push(Event::AgentChanged(agent));
     }
 
-    /// Ends an offer that was not accepted: the contact keeps its place, the agent becomes ready
+    /// Ends an offer that was not accepted: the contact keeps its place (and waits again, unless other
+    /// phones ring for it still), the agent becomes ready
     /// again or not ready with a reason. Does not match either of them again.
     pub(crate) fn end_offer(
         &mut self,
@@ -376,9 +410,11 @@ impl State {
         let now = self.counters.now;
         let offer = self.remove_offer(number)?;
         self.update_contact(offer.contact, |row| {
-            row.state = ContactState::Queued;
-            row.last_offer = Some((number, offer.agent));
-            row.note_failed(FailedOffer { offer: number, agent: offer.agent, at: now, how });
+            row.withdraw(number);
+            if row.is_waiting() {
+                row.last_offer = Some((number, offer.agent));
+                row.note_failed(FailedOffer { offer: number, agent: offer.agent, at: now, how });
+            }
         });
         let queue = self.contacts.get(&offer.contact).map(|row| row.queue);
         if let (Some(queue), OfferEnd::Declined(_) | OfferEnd::Expired) = (queue, how) {
@@ -397,7 +433,8 @@ impl State {
             OfferEnd::Accepted
             | OfferEnd::ContactGone
             | OfferEnd::OwnerLost
-            | OfferEnd::Withdrawn => None,
+            | OfferEnd::Withdrawn
+            | OfferEnd::AnsweredElsewhere => None,
         };
         self.free_agent(offer.agent, now, then, Idle::GoesOn);
         let Offer { contact, agent, .. } = offer;
@@ -413,15 +450,20 @@ impl State {
             self.add_work(WorkItem::SetFree { agent: id });
         }
         let queues = self.agents.get(&id).map(|row| row.queues.clone()).unwrap_or_default();
-        for queue in queues.iter() {
-            let unstaffed = |rule: &Overflow<_>| rule.when == Trigger::Unstaffed;
-            let row = self.queues.get(queue);
+        self.check_staff_of(queues.iter().copied());
+        self.add_work(WorkItem::Rematch);
+    }
+
+    /// To be called when somebody may serve less than before: contacts of these queues leave that have a
+    /// rule for it, if nobody is left who could serve them.
+    pub(crate) fn check_staff_of(&mut self, queues: impl IntoIterator<Item = QueueId>) {
+        let unstaffed = |rule: &Overflow<_>| rule.when == Trigger::Unstaffed;
+        for queue in queues {
+            let row = self.queues.get(&queue);
             if row.is_some_and(|row| row.rules.overflow.iter().any(unstaffed)) {
-                let next = ContactId::default();
-                self.add_work(WorkItem::Unstaffed { queue: *queue, next });
+                self.add_work(WorkItem::Unstaffed { queue, next: ContactId::default() });
             }
         }
-        self.add_work(WorkItem::Rematch);
     }
 
     /// Puts an agent whose offer or contact is over into their next state: what they asked for in

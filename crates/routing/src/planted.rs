@@ -96,6 +96,13 @@ planted_faults! {
     WaitingDoNotMove: Rules, "changed weights do not move who waits";
     OverflowComesBack: Rules, "a contact overflows to a queue that it has left";
     OverflowLosesPlace: Rules, "a contact that overflows loses its time of arrival";
+    OnlyOneIsRung: Rules, "a queue that rings all rings one";
+    LosersGoOnRinging: Rules, "phones go on ringing for a contact that somebody took";
+    RetiredKeepTheirWaiting: Rules, "who waits in a queue that is taken out goes on waiting there";
+    StrandedByAnEdit: Rules, "nobody looks who is stranded when an agent is changed";
+    ClosedTakesCallers: Rules, "a closed queue takes callers";
+    QuotasAreIgnored: Rules, "a tenant may have more than its quota";
+    RefusedGetThrough: Rules, "callers in a list of the refused get through";
     ReleasedStaysReady: Rules, "who is set free is ready, whatever was asked";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::DeclineCause,
-    ids::QueueId,
+    ids::{CalendarId, QueueId},
     limits::{RESERVE_LEVELS_MAX, STEPS_MAX},
     name::Name,
     requirement::{NamedRequirement, SharedRequirement},
@@ -17,7 +17,7 @@ use crate::{
 
 /// Rules of a queue. Fields are appended under a new version of the row only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueRules<R, Q> {
+pub struct QueueRules<R, Q, C> {
     /// Who is asked among those who may take a contact.
     pub strategy: Strategy,
     /// What is asked of agents when a contact has waited for a while, in the order of their times.
@@ -36,12 +36,34 @@ pub struct QueueRules<R, Q> {
     pub answer_within: Millis,
     /// When contacts leave for another queue or are sent away; the first that applies.
     pub overflow: Vec<Overflow<Q>>,
+    /// When it is open; `None`: always.
+    pub hours: Option<Hours<C>>,
+}
+
+/// When a queue is open. What becomes of callers who come when it is not says [`Trigger::Closed`]; without
+/// such a rule they are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hours<C> {
+    /// The hours.
+    pub calendar: C,
+    /// What becomes of those who wait when it closes.
+    pub at_close: AtClose,
+}
+
+/// See [`Hours`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum AtClose {
+    /// They came in time, and are served.
+    #[default]
+    Stay,
+    /// They leave as those who come later.
+    Leave,
 }
 
 /// As people write them.
-pub type NamedQueueRules = QueueRules<NamedRequirement, Name>;
+pub type NamedQueueRules = QueueRules<NamedRequirement, Name, Name>;
 /// As the state keeps them.
-pub type BoundQueueRules = QueueRules<SharedRequirement, QueueId>;
+pub type BoundQueueRules = QueueRules<SharedRequirement, QueueId, CalendarId>;
 
 /// Leaving a queue on a rule. A contact keeps its time of arrival and never comes back to a queue that it
 /// has left.
@@ -64,6 +86,8 @@ pub enum Trigger {
     Unstaffed,
     /// It has waited in this queue for so long.
     Waited(Millis),
+    /// The queue is closed by its hours when it comes, and when they end if [`AtClose::Leave`] says so.
+    Closed,
 }
 
 /// Where a contact overflows to.
@@ -165,7 +189,7 @@ pub enum Urgent {
     Yes,
 }
 
-impl<R, Q> Default for QueueRules<R, Q> {
+impl<R, Q, C> Default for QueueRules<R, Q, C> {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
@@ -177,11 +201,12 @@ impl<R, Q> Default for QueueRules<R, Q> {
             last_agent: None,
             answer_within: Millis(20_000),
             overflow: Vec::new(),
+            hours: None,
         }
     }
 }
 
-impl<R, Q> QueueRules<R, Q> {
+impl<R, Q, C> QueueRules<R, Q, C> {
     /// The stage of a contact that has waited for so long, and how long it will have waited at the next.
     #[must_use]
     pub fn stage(&self, waited: Millis) -> (Stage, Option<Millis>) {
@@ -210,15 +235,20 @@ impl<R, Q> QueueRules<R, Q> {
         times.filter(|after| *after > waited).min()
     }
 
-    /// The same rules with other words for requirements and queues.
+    /// The same rules with other words for requirements, queues and calendars.
     ///
     /// # Errors
     /// The first error of a closure.
-    pub fn try_map<T, P, E>(
+    pub fn try_map<T, P, D, E>(
         &self,
         mut requirement: impl FnMut(&R) -> Result<T, E>,
         mut queue: impl FnMut(&Q) -> Result<P, E>,
-    ) -> Result<QueueRules<T, P>, E> {
+        mut calendar: impl FnMut(&C) -> Result<D, E>,
+    ) -> Result<QueueRules<T, P, D>, E> {
+        let hours = self.hours.as_ref().map(|hours| {
+            let calendar = calendar(&hours.calendar)?;
+            Ok(Hours { calendar, at_close: hours.at_close })
+        });
         let mut overflow = |rule: &Overflow<Q>| {
             let to = match &rule.to {
                 Target::Queue(to) => Target::Queue(queue(to)?),
@@ -241,6 +271,7 @@ impl<R, Q> QueueRules<R, Q> {
             last_agent: self.last_agent,
             answer_within: self.answer_within,
             overflow,
+            hours: hours.transpose()?,
         })
     }
 }
@@ -254,7 +285,7 @@ mod tests {
     #[test]
     fn stages() {
         let step = |ms| Step { after: Millis(ms), requirement: (), own: OwnRequirement::Kept };
-        let rules: QueueRules<(), ()> = QueueRules {
+        let rules: QueueRules<(), (), ()> = QueueRules {
             steps: vec![step(10), step(30)],
             reserve_after: vec![Millis(20), Millis(30)],
             urgency: Some(Urgency { after: Millis(25), advance: Millis(1) }),
@@ -272,6 +303,6 @@ mod tests {
         ] {
             assert_eq!(rules.stage(Millis(waited)), (expected, next.map(Millis)), "{waited}");
         }
-        assert_eq!(QueueRules::<(), ()>::default().stage(Millis(7)), (Stage::default(), None));
+        assert_eq!(QueueRules::<(), (), ()>::default().stage(Millis(7)), (Stage::default(), None));
     }
 }

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use crate::{
     digest::Digest,
     entity::{
-        Agent, Contact, Counters, LastAgent, LoginState, Number, Offer, Plan, Queue, QueueInterval,
-        Reservation, Site, SiteInterval, Skill, Work, WorkItem, WorkState, interval_of,
+        Agent, AgentInterval, Calendar, Contact, Counters, LastAgent, ListedCaller, LoginState,
+        Number, Offer, Plan, Queue, QueueInterval, Reservation, Site, SiteInterval, Skill, Tenant,
+        Work, WorkItem, WorkState, interval_of,
     },
-    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId},
+    ids::{
+        AgentId, CalendarId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId,
+    },
     index::Index,
-    limits::{APPLY_WORK_MAX, INTERVALS_KEPT_MS, QUEUE_INTERVALS_MAX},
+    limits::{AGENT_INTERVALS_MAX, APPLY_WORK_MAX, INTERVALS_KEPT_MS, QUEUE_INTERVALS_MAX},
     name::{CallerNumber, Name},
     table::{Row, RowChange, RowError, Table, TableTag},
     time::{ClusterTime, Millis},
@@ -38,6 +41,10 @@ pub struct State {
     pub(crate) last_agents: Table<LastAgent>,
     pub(crate) queue_intervals: Table<QueueInterval>,
     pub(crate) site_intervals: Table<SiteInterval>,
+    pub(crate) agent_intervals: Table<AgentInterval>,
+    pub(crate) calendars: Table<Calendar>,
+    pub(crate) tenants: Table<Tenant>,
+    pub(crate) listed: Table<ListedCaller>,
     pub(crate) plans: Table<Plan>,
     pub(crate) work: Table<Work>,
     pub(crate) index: Index,
@@ -93,6 +100,22 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $state.site_intervals;
+            $body;
+        }
+        {
+            let $table = &mut $state.agent_intervals;
+            $body;
+        }
+        {
+            let $table = &mut $state.calendars;
+            $body;
+        }
+        {
+            let $table = &mut $state.tenants;
+            $body;
+        }
+        {
+            let $table = &mut $state.listed;
             $body;
         }
         {
@@ -187,6 +210,30 @@ impl State {
         &self.site_intervals
     }
 
+    /// What was counted of each agent, by intervals; the running one is in the agent's row.
+    #[must_use]
+    pub fn agent_intervals(&self) -> &Table<AgentInterval> {
+        &self.agent_intervals
+    }
+
+    /// All opening hours.
+    #[must_use]
+    pub fn calendars(&self) -> &Table<Calendar> {
+        &self.calendars
+    }
+
+    /// All tenants that have a row.
+    #[must_use]
+    pub fn tenants(&self) -> &Table<Tenant> {
+        &self.tenants
+    }
+
+    /// All callers in lists.
+    #[must_use]
+    pub fn listed(&self) -> &Table<ListedCaller> {
+        &self.listed
+    }
+
     /// Rebalance plans, the oldest first.
     #[must_use]
     pub fn plans(&self) -> &Table<Plan> {
@@ -266,6 +313,8 @@ impl State {
     pub(crate) fn update_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
         let Some((before, after)) = self.agents.change(&id, change) else { return };
         let spent = after.work_since.since(before.work_since);
+        let counted = (before.counted.start != after.counted.start && !before.counted.is_empty())
+            .then_some(before.counted);
         let was = (spent.0 > 0 && before.login != LoginState::LoggedOut)
             .then(|| (before.site, before.work.clone(), before.after));
         let same = |a: &Agent, b: &Agent| {
@@ -283,6 +332,7 @@ impl State {
             self.index.remove_agent(before);
             self.index.add_agent(after);
         }
+        self.keep_counted(counted);
         if let Some((site, work, after)) = was {
             self.count_at_site(site, |row| row.count_time(&work, spent));
             if let (WorkState::WrapUp(_), Some(after)) = (&work, after) {
@@ -326,7 +376,16 @@ impl State {
         }
     }
 
+    /// Keeps what was counted of an agent in an interval that is over for them.
+    fn keep_counted(&mut self, counted: Option<AgentInterval>) {
+        let Some(counted) = counted else { return };
+        let start = interval_of(self.counters.now);
+        drop_old(&mut self.agent_intervals, start, AGENT_INTERVALS_MAX, |row| row.start);
+        self.agent_intervals.insert(counted);
+    }
+
     pub(crate) fn insert_agent(&mut self, agent: Agent) {
+        self.index.use_of(agent.tenant).agents += 1;
         self.index.add_agent(&agent);
         self.agents.insert(agent);
     }
@@ -334,6 +393,9 @@ impl State {
     pub(crate) fn remove_agent(&mut self, id: AgentId) {
         if let Some(agent) = self.agents.remove(&id) {
             self.index.remove_agent(agent);
+            self.index.use_of(agent.tenant).agents -= 1;
+            let counted = (!agent.counted.is_empty()).then_some(agent.counted);
+            self.keep_counted(counted);
         }
     }
 
@@ -413,6 +475,40 @@ impl State {
     pub(crate) fn remove_last_agent(&mut self, key: &(QueueId, CallerNumber)) {
         if let Some(row) = self.last_agents.remove(key) {
             self.index.deadlines.remove(&Index::last_agent_deadline(row));
+        }
+    }
+
+    pub(crate) fn put_number(&mut self, number: Number) {
+        if !self.numbers.contains(&number.number) {
+            self.index.use_of(number.tenant).numbers += 1;
+        }
+        self.numbers.insert(number);
+    }
+
+    pub(crate) fn remove_number(&mut self, number: &Name) {
+        if let Some(number) = self.numbers.remove(number) {
+            self.index.use_of(number.tenant).numbers -= 1;
+        }
+    }
+
+    pub(crate) fn put_calendar(&mut self, calendar: Calendar) {
+        let wall = self.counters.wall;
+        let before = self.calendars.get(&calendar.id);
+        if let Some(before) = before.and_then(|row| Index::calendar_deadline(row, wall)) {
+            self.index.deadlines.remove(&before);
+        }
+        self.index.deadlines.extend(Index::calendar_deadline(&calendar, wall));
+        let name = (calendar.tenant, calendar.name.clone());
+        self.index.calendar_by_name.insert(name, calendar.id);
+        self.calendars.insert(calendar);
+    }
+
+    pub(crate) fn remove_calendar(&mut self, id: CalendarId) {
+        if let Some(calendar) = self.calendars.remove(&id) {
+            if let Some(deadline) = Index::calendar_deadline(calendar, self.counters.wall) {
+                self.index.deadlines.remove(&deadline);
+            }
+            self.index.calendar_by_name.remove(&(calendar.tenant, calendar.name.clone()));
         }
     }
 
@@ -531,6 +627,10 @@ impl State {
         const QUEUE_INTERVAL: u8 = TableTag::QueueInterval as u8;
         const SITE_INTERVAL: u8 = TableTag::SiteInterval as u8;
         const PLAN: u8 = TableTag::Plan as u8;
+        const AGENT_INTERVAL: u8 = TableTag::AgentInterval as u8;
+        const CALENDAR: u8 = TableTag::Calendar as u8;
+        const TENANT: u8 = TableTag::Tenant as u8;
+        const LISTED_CALLER: u8 = TableTag::ListedCaller as u8;
         Some(match tag {
             COUNTERS => self.counters_row.load(key, value, digest),
             SITE => self.sites.load(key, value, digest),
@@ -546,6 +646,10 @@ impl State {
             QUEUE_INTERVAL => self.queue_intervals.load(key, value, digest),
             SITE_INTERVAL => self.site_intervals.load(key, value, digest),
             PLAN => self.plans.load(key, value, digest),
+            AGENT_INTERVAL => self.agent_intervals.load(key, value, digest),
+            CALENDAR => self.calendars.load(key, value, digest),
+            TENANT => self.tenants.load(key, value, digest),
+            LISTED_CALLER => self.listed.load(key, value, digest),
             _ => return None,
         })
     }
@@ -574,6 +678,10 @@ impl State {
             .chain(self.queue_intervals.stored_rows(group))
             .chain(self.site_intervals.stored_rows(group))
             .chain(self.plans.stored_rows(group))
+            .chain(self.agent_intervals.stored_rows(group))
+            .chain(self.calendars.stored_rows(group))
+            .chain(self.tenants.stored_rows(group))
+            .chain(self.listed.stored_rows(group))
     }
 
     /// Indexes built from the rows alone.
@@ -587,12 +695,23 @@ impl State {
         }
         let agent = |id| self.agents.get(&id);
         self.queues.iter().for_each(|queue| index.add_queue(queue, agent));
-        self.agents.iter().for_each(|agent| index.add_agent(agent));
+        for agent in self.agents.iter() {
+            index.use_of(agent.tenant).agents += 1;
+            index.add_agent(agent);
+        }
         self.contacts.iter().for_each(|contact| index.add_contact(contact));
         index.deadlines.extend(self.offers.iter().map(Index::offer_deadline));
         index.deadlines.extend(self.reservations.iter().map(Index::reservation_deadline));
         index.deadlines.extend(self.last_agents.iter().map(Index::last_agent_deadline));
         index.deadlines.extend(self.plans.iter().filter_map(Index::plan_deadline));
+        for calendar in self.calendars.iter() {
+            index.calendar_by_name.insert((calendar.tenant, calendar.name.clone()), calendar.id);
+            index.deadlines.extend(Index::calendar_deadline(calendar, self.counters.wall));
+        }
+        for tenant in self.tenants.iter() {
+            index.tenant_by_name.insert(tenant.name.clone(), tenant.id);
+        }
+        self.numbers.iter().for_each(|number| index.use_of(number.tenant).numbers += 1);
         self.index = index;
     }
 }

@@ -3,7 +3,7 @@
 //! Every strategy is a number for each agent that follows from rows alone and changes only by an entry:
 //! the smallest goes first, then the longest idle, then the lower id. The number is made in `index::floor`,
 //! where ready agents stand in that order; the fit, which depends on what is asked, in `index::board`. What a
-//! site's preference does comes before it (`matching`). Ringing all at once is no such number and is not here.
+//! site's preference does comes before it (`matching`). Ringing all is the longest idle with others beside them.
 
 use std::collections::BTreeSet;
 
@@ -34,6 +34,9 @@ pub enum Strategy {
     Linear,
     /// By chance, drawn from the log: every node draws the same.
     Random,
+    /// All at once, up to [`crate::limits::RING_ALL_MAX`], the longest idle first: who answers first has the
+    /// contact, and the others are told so.
+    RingAll,
 }
 
 impl Strategy {
@@ -48,6 +51,7 @@ impl Strategy {
         (Self::LowestOccupancy, "lowest-occupancy"),
         (Self::Linear, "linear"),
         (Self::Random, "random"),
+        (Self::RingAll, "ring-all"),
     ];
 
     /// As people write it.

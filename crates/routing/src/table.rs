@@ -65,6 +65,10 @@ pub enum TableTag {
     QueueInterval = 12,
     SiteInterval = 13,
     Plan = 14,
+    AgentInterval = 15,
+    Calendar = 16,
+    Tenant = 17,
+    ListedCaller = 18,
     // crates/cluster
     Header = 32,
     Node = 33,

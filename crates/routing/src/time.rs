@@ -1,8 +1,8 @@
 //! ClusterTime, the only clock that rules see.
 //!
 //! Decided by the log: an entry carries the leader's stamp and apply clamps it
-//! ([`ClusterTime::clamp`]). Wall time is a separate thing for people and calendars and is not here;
-//! nor is the monotonic `Instant` of a node.
+//! ([`ClusterTime::clamp`]). Wall time is a separate thing for people and calendars ([`UtcMillis`]), tied to
+//! it by an anchor in the log ([`crate::entity::WallAnchor`]); the monotonic `Instant` of a node is not here.
 
 use std::{
     fmt,
@@ -20,6 +20,12 @@ pub struct ClusterTime(pub u64);
 /// A duration in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Millis(pub u64);
+
+/// Milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct UtcMillis(pub u64);
 
 impl ClusterTime {
     /// The time that an entry stamped `stamp` gets when the last one had `self`: never earlier

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tandem_callcontrol::{credential_context, credential_secret};
 use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
-    AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
-    LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
+    self as api, AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest,
+    LogInRequest, LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
     SetNotReadyRequest, SetReadyRequest,
 };
 use tandem_routing::{
-    command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply},
+    command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply, ServiceAbroad},
     entity::Tier,
     ids::TenantId,
     name::Name,
@@ -98,7 +98,8 @@ impl Agents for Api {
             .iter()
             .map(|(key, value)| Ok((name("attributes", key)?, name("attributes", value)?)))
             .collect::<Result<_, Status>>()?;
-        let rules = AgentRules { tiers, reserves, attributes };
+        let abroad = asked.abroad.iter().map(abroad).collect::<Result<_, Status>>()?;
+        let rules = AgentRules { tiers, reserves, attributes, abroad };
         let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, rules };
         let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
@@ -223,6 +224,24 @@ impl Api {
         };
         self.propose(command, idempotency_key, within).await.map(|_| ())
     }
+}
+
+/// What an agent does for another tenant.
+fn abroad(
+    (tenant, service): (&String, &api::ServiceAbroad),
+) -> Result<(Name, ServiceAbroad), Status> {
+    let skill = |(skill, level): (&String, &u32)| {
+        Ok::<_, Status>((name("skills abroad", skill)?, narrow("skills abroad", *level)?))
+    };
+    let service = ServiceAbroad {
+        queues: service
+            .queues
+            .iter()
+            .map(|queue| name("queues abroad", queue))
+            .collect::<Result<_, Status>>()?,
+        skills: service.skills.iter().map(skill).collect::<Result<_, Status>>()?,
+    };
+    Ok((name("abroad", tenant)?, service))
 }
 
 fn reason(text: &str) -> Result<Option<Name>, Status> {

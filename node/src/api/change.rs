@@ -42,6 +42,9 @@ impl Api {
             )));
         }
         let core = self.core()?;
+        // A node that does not know the command yet could not even read it.
+        let in_force = core.store.read(|replica, _| replica.0.header().machine_version);
+        command.check_version(in_force).map_err(|rejection| refusal(&rejection))?;
         let key = (!idempotency_key.is_empty()).then_some(idempotency_key);
         outcome(core.proposer.propose(command, key, within, Then::Forget).await)
     }
@@ -64,14 +67,19 @@ pub(super) fn refusal(rejection: &Rejection) -> Status {
             | QueueRejection::AgentMustExist(_)
             | QueueRejection::NumberMustExist(_)
             | QueueRejection::ContactMustBeLive(_)
-            | QueueRejection::PlanMustExist(_),
+            | QueueRejection::PlanMustExist(_)
+            | QueueRejection::CalendarMustExist(_)
+            | QueueRejection::TenantMustExist(_)
+            | QueueRejection::ListMustExist(_),
         )
         | Rejection::NodeMustBeMember(_)
         | Rejection::AgentMustExist => Status::not_found(text),
         Rejection::Queue(QueueRejection::OutOfRange { .. } | QueueRejection::BadRequirement(_))
         | Rejection::Malformed(_) => Status::invalid_argument(text),
         Rejection::Queue(
-            QueueRejection::LimitReached { .. } | QueueRejection::QueueMustHaveRoom(..),
+            QueueRejection::LimitReached { .. }
+            | QueueRejection::QueueMustHaveRoom(..)
+            | QueueRejection::QuotaMustHaveRoom(..),
         )
         | Rejection::LimitReached { .. } => Status::resource_exhausted(text),
         // The command was undone on every node: nothing was changed.

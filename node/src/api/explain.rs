@@ -147,6 +147,7 @@ fn how(how: OfferEnd) -> &'static str {
         OfferEnd::Declined(DeclineCause::NodeFailed) => "node-failed",
         OfferEnd::Expired => "expired",
         OfferEnd::ContactGone | OfferEnd::Withdrawn => "withdrawn",
+        OfferEnd::AnsweredElsewhere => "answered-elsewhere",
         OfferEnd::OwnerLost => "node-lost",
     }
 }

@@ -92,6 +92,7 @@ impl Queues for Api {
                         .map(|(agent, _)| view.agent_name(agent))
                         .unwrap_or_default(),
                     prefers_patience_ms: row.prefers.map_or(0, |(_, patience)| patience.0),
+                    lists: row.lists.iter().map(rules::show_list_rule).collect(),
                 };
                 queue.numbers().iter().map(number).collect()
             })
@@ -115,7 +116,10 @@ impl Queues for Api {
             "" => None,
             agent => Some((name("prefers_agent", agent)?, Millis(number.prefers_patience_ms))),
         };
-        let rules = NumberRules { prefers };
+        let rules = NumberRules {
+            prefers,
+            lists: number.lists.iter().map(rules::list_rule).collect::<Result<_, _>>()?,
+        };
         let command = Command::ConfigureNumber { tenant: TenantId::DEFAULT, number: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }

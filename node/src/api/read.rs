@@ -14,7 +14,7 @@ use tandem_routing::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Queue,
         SiteChoice, SiteState, WorkState,
     },
-    ids::{AgentId, QueueId, SiteId, SkillId},
+    ids::{AgentId, CalendarId, QueueId, SiteId, SkillId, TenantId},
     name::Name,
     requirement::Translate,
     rules::Urgent,
@@ -72,6 +72,40 @@ impl View<'_> {
     pub(super) fn queue_name(&self, queue: QueueId) -> String {
         let queue = self.machine.queue().queues().get(&queue);
         queue.map(|queue| queue.name.to_string()).unwrap_or_default()
+    }
+
+    pub(super) fn calendar_name(&self, calendar: CalendarId) -> String {
+        let calendar = self.machine.queue().calendars().get(&calendar);
+        calendar.map(|calendar| calendar.name.to_string()).unwrap_or_default()
+    }
+
+    /// The tenant that a queue belongs to.
+    fn owner(&self, queue: QueueId) -> Option<TenantId> {
+        self.machine.queue().queues().get(&queue).map(|queue| queue.tenant)
+    }
+
+    /// What people call a tenant.
+    pub(super) fn tenant_name(&self, tenant: TenantId) -> String {
+        let row = self.machine.queue().tenants().get(&tenant);
+        row.map_or_else(|| TenantId::DEFAULT_NAME.to_owned(), |row| row.name.to_string())
+    }
+
+    /// What an agent does for other tenants.
+    fn abroad(&self, agent: &Agent) -> BTreeMap<String, api::ServiceAbroad> {
+        let mut abroad: BTreeMap<String, api::ServiceAbroad> = BTreeMap::new();
+        let queues = agent.queues.iter().filter_map(|queue| Some((*queue, self.owner(*queue)?)));
+        for (queue, owner) in queues.filter(|(_, owner)| *owner != agent.tenant) {
+            let service = abroad.entry(self.tenant_name(owner)).or_default();
+            service.queues.push(self.queue_name(queue));
+        }
+        for (skill, level) in agent.skills.iter() {
+            let row = self.machine.queue().skills().get(skill);
+            if let Some(row) = row.filter(|row| row.tenant != agent.tenant) {
+                let service = abroad.entry(self.tenant_name(row.tenant)).or_default();
+                service.skills.insert(row.name.to_string(), u32::from(*level));
+            }
+        }
+        abroad
     }
 
     fn skill_name(&self, skill: SkillId) -> String {
@@ -191,14 +225,24 @@ impl View<'_> {
             WorkState::WrapUp(_) => ("wrap-up", String::new(), None),
             WorkState::Paused { why, .. } => ("paused", reason_name(why), None),
         };
-        let skills = agent.skills.iter();
+        let own = |skill: &SkillId| {
+            let row = self.machine.queue().skills().get(skill);
+            row.is_some_and(|row| row.tenant == agent.tenant)
+        };
+        let skills = agent.skills.iter().filter(|(skill, _)| own(skill));
         api::Agent {
             name: agent.name.to_string(),
             site: self.site_name(agent.site),
             skills: skills
                 .map(|(skill, level)| (self.skill_name(*skill), u32::from(*level)))
                 .collect(),
-            queues: agent.queues.iter().map(|queue| self.queue_name(*queue)).collect(),
+            queues: agent
+                .queues
+                .iter()
+                .filter(|queue| self.owner(**queue) == Some(agent.tenant))
+                .map(|queue| self.queue_name(*queue))
+                .collect(),
+            abroad: self.abroad(agent),
             login: match agent.login {
                 LoginState::LoggedIn(_) => "logged-in",
                 LoginState::LoggedOut => "logged-out",

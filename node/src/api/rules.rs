@@ -2,18 +2,19 @@
 
 use tandem_proto::api::v1 as api;
 use tandem_routing::{
+    entity::ListUse,
     ids::QueueId,
     name::Name,
     rules::{
-        AfterDecline, BoundQueueRules, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
-        Step, Target, Trigger, Urgency,
+        AfterDecline, AtClose, BoundQueueRules, Hours, LastAgentRule, NamedQueueRules, Overflow,
+        OwnRequirement, Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
     time::Millis,
 };
 use tonic::Status;
 
-use super::{name, queues::requirement, read::View};
+use super::{name, narrow, queues::requirement, read::View};
 
 /// The rules of a queue as it is asked for.
 pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
@@ -45,11 +46,45 @@ pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
             within => Millis(within),
         },
         overflow: queue.overflow.iter().map(overflow).collect::<Result<_, _>>()?,
+        hours: queue.hours.as_ref().map(hours).transpose()?,
         last_agent: queue.last_agent.map(|last| LastAgentRule {
             patience: Millis(last.patience_ms),
             remembered: Millis(last.remembered_ms),
         }),
     })
+}
+
+fn hours(hours: &api::Hours) -> Result<Hours<Name>, Status> {
+    let at_close = if hours.leave_at_close { AtClose::Leave } else { AtClose::Stay };
+    Ok(Hours { calendar: name("calendar", &hours.calendar)?, at_close })
+}
+
+/// What becomes of callers who are in a list.
+pub(super) fn list_rule(rule: &api::ListRule) -> Result<(Name, ListUse), Status> {
+    use api::list_rule::Rule;
+    let list = name("list", &rule.list)?;
+    let rule = match rule.rule {
+        Some(Rule::Refuse(_)) => ListUse::Refuse,
+        Some(Rule::Only(_)) => ListUse::Only,
+        Some(Rule::Priority(priority)) => ListUse::Priority(narrow("priority", priority)?),
+        None => {
+            return Err(Status::invalid_argument(format!(
+                "the rule for list {list} says nothing: refuse, only or a priority"
+            )));
+        }
+    };
+    Ok((list, rule))
+}
+
+/// Shows what becomes of callers who are in a list.
+pub(super) fn show_list_rule((list, rule): &(Name, ListUse)) -> api::ListRule {
+    use api::list_rule::Rule;
+    let rule = match rule {
+        ListUse::Refuse => Rule::Refuse(true),
+        ListUse::Only => Rule::Only(true),
+        ListUse::Priority(priority) => Rule::Priority((*priority).into()),
+    };
+    api::ListRule { list: list.to_string(), rule: Some(rule) }
 }
 
 fn overflow(rule: &api::Overflow) -> Result<Overflow<Name>, Status> {
@@ -58,6 +93,7 @@ fn overflow(rule: &api::Overflow) -> Result<Overflow<Name>, Status> {
         Some(When::Length(length)) => Trigger::Length(length),
         Some(When::ExpectedWaitMs(ms)) => Trigger::ExpectedWait(Millis(ms)),
         Some(When::Unstaffed(_)) => Trigger::Unstaffed,
+        Some(When::Closed(_)) => Trigger::Closed,
         Some(When::WaitedMs(ms)) => Trigger::Waited(Millis(ms)),
         None => return Err(Status::invalid_argument("an overflow says not when")),
     };
@@ -72,6 +108,7 @@ fn show_overflow(view: &View<'_>, rule: &Overflow<QueueId>) -> api::Overflow {
         Trigger::Length(length) => When::Length(length),
         Trigger::ExpectedWait(ms) => When::ExpectedWaitMs(ms.0),
         Trigger::Unstaffed => When::Unstaffed(true),
+        Trigger::Closed => When::Closed(true),
         Trigger::Waited(ms) => When::WaitedMs(ms.0),
     };
     let to = match rule.to {
@@ -107,6 +144,10 @@ pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Qu
     queue.overflow = rules.overflow.iter().map(|rule| show_overflow(view, rule)).collect();
     queue.answer_within_ms = rules.answer_within.0;
     queue.wrap_up_max_ms = rules.wrap_up_max.0;
+    queue.hours = rules.hours.as_ref().map(|hours| api::Hours {
+        calendar: view.calendar_name(hours.calendar),
+        leave_at_close: hours.at_close == AtClose::Leave,
+    });
     queue.last_agent = rules.last_agent.map(|last| api::LastAgent {
         patience_ms: last.patience.0,
         remembered_ms: last.remembered.0,

@@ -154,6 +154,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 password_file,
             } => {
                 let request = PutAgentRequest {
+                    abroad: BTreeMap::new(),
                     name,
                     site,
                     skills: skills.into_iter().collect::<BTreeMap<_, _>>(),

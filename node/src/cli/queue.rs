@@ -283,6 +283,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Number { number, queue, requirement, priority, prefer } => {
                 let (prefers_agent, prefers_patience_ms) = prefer.unwrap_or_default();
                 let number = Some(Number {
+                    lists: Vec::new(),
                     number,
                     queue,
                     requirement,

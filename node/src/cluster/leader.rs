@@ -3,13 +3,20 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
 use tandem_cluster::{
     command::{Command, Evidence},
     ids::{Epoch, NodeId},
+    machine::MACHINE_VERSION,
+    node::Node,
+};
+use tandem_routing::{
+    command::Command as QueueCommand,
+    entity::WallAnchor,
+    time::{ClusterTime, UtcMillis},
 };
 
 use tokio::task::JoinHandle;
@@ -18,6 +25,10 @@ use super::{core::Core, removal};
 
 /// How often the leader looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The log's idea of people's time is corrected this often at most,
+const ANCHOR_EVERY_MS: u64 = 60_000;
+/// and only when it is off by as much.
+const ANCHOR_OFF_MS: u64 = 200;
 /// How long one of its proposals may take.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(5);
 /// After an election, and after no quorum answered for a while, what nodes have to tell gets this long to
@@ -178,6 +189,8 @@ pub async fn run(core: Arc<Core>) {
         declare_losses(&core, now).await;
         if now - since > GRACE {
             propose_due(&core).await;
+            raise_version(&core).await;
+            anchor_wall(&core).await;
             let unfinished = removal::unfinished(&core);
             if !unfinished.is_empty() && finishing.as_ref().is_none_or(JoinHandle::is_finished) {
                 finishing = Some(tokio::spawn(removal::finish(Arc::clone(&core), unfinished)));
@@ -216,6 +229,39 @@ async fn propose_due(core: &Arc<Core>) {
     }
 }
 
+/// Puts this program's machine version in force, once every member supports it.
+async fn raise_version(core: &Arc<Core>) {
+    let ready = core.store.read(|replica, _| {
+        let behind = |node: &Node| node.is_member() && node.supports < MACHINE_VERSION;
+        replica.0.header().machine_version < MACHINE_VERSION
+            && !replica.0.nodes().iter().any(behind)
+    });
+    if ready {
+        propose(core, Command::RaiseMachineVersion { to: MACHINE_VERSION }).await;
+    }
+}
+
+/// Says what time it is for people, when nobody has or the log's idea is off.
+async fn anchor_wall(core: &Arc<Core>) {
+    let utc = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let utc = UtcMillis(u64::try_from(utc.as_millis()).unwrap_or_default());
+    let command = Command::Queue(QueueCommand::AnchorWall { utc });
+    let now = core.clock.now();
+    let wanted = core.store.read(|replica, _| {
+        let known = command.check_version(replica.0.header().machine_version).is_ok();
+        known && replica.0.queue().counters().wall.is_none_or(|anchor| is_off(anchor, now, utc))
+    });
+    if wanted {
+        propose(core, command).await;
+    }
+}
+
+/// True when a clock says something else than the log for long enough to be worth an entry.
+fn is_off(anchor: WallAnchor, now: ClusterTime, clock: UtcMillis) -> bool {
+    let off = anchor.utc_at(now).0.abs_diff(clock.0);
+    now.since(anchor.at).0 >= ANCHOR_EVERY_MS && off >= ANCHOR_OFF_MS
+}
+
 async fn propose(core: &Arc<Core>, command: Command) {
     match core.propose(command, PROPOSE_WITHIN).await {
         Ok(Ok(_)) => {}
@@ -248,6 +294,23 @@ mod tests {
         assert!(lost(5, 111_001), "what an earlier life says does not count");
         heard.forget();
         assert!(!lost(5, 112_000), "a new leadership");
+    }
+
+    // Goal: the anchor is corrected when it is off by enough, in either direction, and not over and over.
+    #[test]
+    fn the_anchor_is_corrected_when_it_is_off() {
+        let anchor = WallAnchor { at: ClusterTime(1_000), utc: UtcMillis(50_000) };
+        let late = ClusterTime(1_000 + ANCHOR_EVERY_MS);
+        let right = 50_000 + ANCHOR_EVERY_MS;
+        for (now, clock, off) in [
+            (late, right, false),
+            (late, right + ANCHOR_OFF_MS - 1, false),
+            (late, right + ANCHOR_OFF_MS, true),
+            (late, right - ANCHOR_OFF_MS, true),
+            (ClusterTime(2_000), 0, false),
+        ] {
+            assert_eq!(is_off(anchor, now, UtcMillis(clock)), off, "{now} {clock}");
+        }
     }
 
     // Goal: who was given up gets no lease from this leader, also after it slept; the next life and

@@ -476,6 +476,16 @@ fn refusal(rejection: &Rejection) -> (StatusCode, &'static str) {
         Rejection::Queue(QueueRejection::QueueMustTakeCallers(_)) => {
             (StatusCode::TEMPORARILY_UNAVAILABLE, "the queue takes no callers now")
         }
+        Rejection::Queue(QueueRejection::QueueMustBeOpen(_)) => {
+            (StatusCode::TEMPORARILY_UNAVAILABLE, "the queue is closed by its opening hours")
+        }
+        // RFC 3261, 21.6.2: the callee does not wish to take it, and no other place would.
+        Rejection::Queue(QueueRejection::CallerMustBeWelcome(_)) => {
+            (StatusCode::DECLINE, "a list of the number refuses the caller")
+        }
+        Rejection::Queue(QueueRejection::QuotaMustHaveRoom(..)) => {
+            (StatusCode::BUSY_HERE, "the tenant has as many contacts as it may")
+        }
         Rejection::Queue(QueueRejection::SiteMustBeOpen(_)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "the site is closed")
         }

@@ -393,7 +393,10 @@ impl Machine {
                 OfferEnd::Expired | OfferEnd::Declined(_) => {
                     self.end_leg(leg, EndCause::NotAnswered);
                 }
-                OfferEnd::ContactGone | OfferEnd::OwnerLost | OfferEnd::Withdrawn => {
+                OfferEnd::ContactGone
+                | OfferEnd::OwnerLost
+                | OfferEnd::Withdrawn
+                | OfferEnd::AnsweredElsewhere => {
                     self.end_leg(leg, EndCause::OfferWithdrawn);
                 }
             }

@@ -15,7 +15,7 @@ use tandem_cluster::{
         Codec, DialogRecord, DialogStage, End, Endpoint, Hops, Leg, LegRole, MediaDirection,
         MediaRecord, Owner, SdpOrigin, StreamOrigin, Transport,
     },
-    machine::{Applied, Machine},
+    machine::{Applied, MACHINE_VERSION, Machine},
     node::RelayRecord,
 };
 use tandem_routing::{
@@ -52,6 +52,15 @@ impl Sim {
     }
 
     pub fn over(machine: Machine) -> Self {
+        Self::with(machine, MACHINE_VERSION)
+    }
+
+    /// The same center, in a cluster that began under this version.
+    pub fn of_version(version: u16) -> Self {
+        Self::with(Machine::new(GROUP), version)
+    }
+
+    fn with(machine: Machine, machine_version: u16) -> Self {
         let mut sim = Self {
             machine,
             index: 0,
@@ -62,7 +71,7 @@ impl Sim {
             disk: BTreeMap::new(),
             last: Applied::default(),
         };
-        sim.first(1, Command::Initialise { cluster: ClusterId(9), machine_version: 1 }).unwrap();
+        sim.first(1, Command::Initialise { cluster: ClusterId(9), machine_version }).unwrap();
         for (node, site) in [(1, "lon"), (2, "fra"), (3, "nyc")] {
             sim.first(node, Command::AdmitNode(admission(node, site))).unwrap();
             sim.register(node);
@@ -147,7 +156,7 @@ impl Sim {
     }
 
     pub fn apply(&mut self, envelopes: Vec<Envelope>) -> Vec<Outcome> {
-        let (machine_version, group) = (1, GROUP);
+        let (machine_version, group) = (MACHINE_VERSION, GROUP);
         let batch = Batch { machine_version, group, time: ClusterTime(self.time), envelopes };
         self.apply_bytes(&batch.encode().unwrap())
     }
@@ -274,7 +283,7 @@ pub fn registration(node: u64, boot: u128) -> RegisterNode {
         node: NodeId(node),
         disk: DiskId(u128::from(node) + 100),
         boot: BootId(boot),
-        supports: 1,
+        supports: MACHINE_VERSION,
         cluster_address: endpoint(node, 7100),
         api_address: endpoint(node, 7200),
         sip: Vec::new(),

@@ -73,10 +73,13 @@ impl State {
         new: &mut Vec<Name>,
     ) -> BoundQueueRules {
         let queues = self.overflow_queues(tenant, rules).unwrap_or_default();
+        // Every calendar was checked, too.
+        let calendars = self.index.calendar_by_name.clone();
         let bound = rules.try_map(
             |requirement| Ok::<_, std::convert::Infallible>(self.bind(tenant, requirement, new)),
             // Every queue was checked.
             |queue| Ok(queues.get(queue).copied().unwrap_or_default()),
+            |calendar| Ok(calendars.get(&(tenant, calendar.clone())).copied().unwrap_or_default()),
         );
         match bound {
             Ok(bound) => bound,
@@ -92,9 +95,7 @@ impl State {
         let mut queues = BTreeMap::new();
         for rule in &rules.overflow {
             let Target::Queue(name) = &rule.to else { continue };
-            let queue = self.queue_named(tenant, name);
-            let queue = queue.ok_or_else(|| Rejection::QueueMustExist(name.clone()))?;
-            queues.insert(name.clone(), queue.id);
+            queues.insert(name.clone(), self.queue_to_use(tenant, name)?.id);
         }
         Ok(queues)
     }

@@ -11,8 +11,8 @@ use crate::{
         check,
     },
     entity::{
-        Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Plan, Queue, Respread,
-        Site, SiteState, Tally, WorkItem, WorkState,
+        Agent, AgentInterval, DeviceState, LoginState, LogoutAfter, NotReadyReason, Number, Plan,
+        Queue, Respread, Site, SiteState, Tally, WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, QueueId, SiteId, SkillId, TenantId},
     limits::{
@@ -21,7 +21,7 @@ use crate::{
     },
     name::Name,
     requirement::{NamedRequirement, SharedRequirement},
-    rules::{NamedQueueRules, Step, Target},
+    rules::{NamedQueueRules, Step},
     state::State,
 };
 
@@ -81,15 +81,22 @@ impl State {
     ) -> Result<Reply, Rejection> {
         check::queue(spec)?;
         rules.map_or(Ok(()), check::queue_rules)?;
-        let existing = self.queue_named(tenant, &spec.name).cloned();
-        if existing.is_none() {
-            check::room("queues", self.queues.len(), QUEUES_MAX)?;
-        }
+        let existing = match self.queue_named(tenant, &spec.name) {
+            None => {
+                check::room("queues", self.queues.len(), QUEUES_MAX)?;
+                self.quota(tenant, "queues", |usage| usage.queues, |quotas| quotas.queues)?;
+                None
+            }
+            Some(_) => Some(self.queue_to_use(tenant, &spec.name)?.clone()),
+        };
         let steps = rules.into_iter().flat_map(|rules| &rules.steps);
         let requirements = steps.map(|step| &step.requirement).chain([&spec.requirement]);
         self.check_words(tenant, requirements, [])?;
         if let Some(rules) = rules {
             self.overflow_queues(tenant, rules)?;
+            if let Some(hours) = &rules.hours {
+                self.calendar_id(tenant, &hours.calendar)?;
+            }
         }
         if let Some(queue) = &existing
             && self.asks_anything_new(tenant, queue, spec, rules)
@@ -129,9 +136,12 @@ impl State {
                 .or(existing.as_ref().map(|queue| queue.rules.clone()))
                 .unwrap_or_default(),
             assigned: existing.map(|queue| queue.assigned).unwrap_or_default(),
+            retiring: None,
         });
         if self.queue_len(id) > 0 && !planted!(self, EditsDoNotReachTheWaiting) {
             self.add_work(WorkItem::Follow { queue: id, next: ContactId::default() });
+            self.check_staff_of([id]);
+            self.close_if_due(id);
             self.add_work(WorkItem::Rematch);
         }
         Ok(Reply::Put { new_skills })
@@ -148,42 +158,7 @@ impl State {
         check::room("requirement classes of one queue", new + new - 1, CLASSES_PER_QUEUE_MAX)
     }
 
-    pub(super) fn remove_queue_named(
-        &mut self,
-        tenant: TenantId,
-        name: &Name,
-    ) -> Result<Reply, Rejection> {
-        let queue = self
-            .queue_named(tenant, name)
-            .ok_or_else(|| Rejection::QueueMustExist(name.clone()))?
-            .id;
-        let contacts = self.contacts.iter().filter(|contact| contact.queue == queue).count();
-        if contacts > 0 {
-            let contacts = u32::try_from(contacts).unwrap_or(u32::MAX);
-            return Err(Rejection::QueueMustBeEmpty(name.clone(), contacts));
-        }
-        if let Some(number) = self.numbers.iter().find(|number| number.queue == queue) {
-            return Err(Rejection::QueueMustBeUnused(name.clone(), number.number.clone()));
-        }
-        let leads_here =
-            |row: &&Queue| row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(queue));
-        if let Some(other) = self.queues.iter().find(leads_here) {
-            return Err(Rejection::QueueMustNotBeTarget(name.clone(), other.name.clone()));
-        }
-        let agents: Vec<AgentId> = self.index.agents_of_queue(queue).collect();
-        for agent in agents {
-            self.update_agent(agent, |row| {
-                Arc::make_mut(&mut row.queues).remove(&queue);
-                row.asked.remove(&queue);
-                drop_queue(&mut row.tiers, queue);
-                drop_queue(&mut row.reserves, queue);
-            });
-        }
-        self.remove_queue(queue);
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn put_number(
+    pub(super) fn put_number_spec(
         &mut self,
         tenant: TenantId,
         spec: &NumberSpec,
@@ -197,12 +172,12 @@ impl State {
                 return Err(Rejection::NumberMustBeOwn(spec.number.clone()));
             }
             Some(_) => {}
-            None => check::room("numbers", self.numbers.len(), NUMBERS_MAX)?,
+            None => {
+                check::room("numbers", self.numbers.len(), NUMBERS_MAX)?;
+                self.quota(tenant, "numbers", |usage| usage.numbers, |quotas| quotas.numbers)?;
+            }
         }
-        let queue = self
-            .queue_named(tenant, &spec.queue)
-            .ok_or_else(|| Rejection::QueueMustExist(spec.queue.clone()))?
-            .id;
+        let queue = self.queue_to_use(tenant, &spec.queue)?.id;
         let prefers = match rules {
             None => existing.and_then(|number| number.prefers),
             Some(rules) => match &rules.prefers {
@@ -210,22 +185,29 @@ impl State {
                 Some((agent, patience)) => Some((self.agent(tenant, agent)?.id, *patience)),
             },
         };
+        let lists = match rules {
+            None => existing.map(|number| number.lists.clone()).unwrap_or_default(),
+            Some(rules) => {
+                rules.lists.iter().try_for_each(|(list, _)| self.check_list(tenant, list))?;
+                rules.lists.clone().into()
+            }
+        };
         self.check_words(tenant, [&spec.requirement], [])?;
         let mut new_skills = Vec::new();
         let requirement = self.bind(tenant, &spec.requirement, &mut new_skills);
         let (number, priority) = (spec.number.clone(), spec.priority);
-        self.numbers.insert(Number { tenant, number, queue, requirement, priority, prefers });
+        self.put_number(Number { tenant, number, queue, requirement, priority, prefers, lists });
         Ok(Reply::Put { new_skills })
     }
 
-    pub(super) fn remove_number(
+    pub(super) fn remove_number_named(
         &mut self,
         tenant: TenantId,
         number: &Name,
     ) -> Result<Reply, Rejection> {
         match self.numbers.get(number) {
             Some(row) if row.tenant == tenant => {
-                self.numbers.remove(number);
+                State::remove_number(self, number);
                 Ok(Reply::Done)
             }
             _ => Err(Rejection::NumberMustExist(number.clone())),
@@ -243,14 +225,19 @@ impl State {
         let site = self.site_id(&spec.site)?;
         let mut queues = BTreeSet::new();
         for name in &spec.queues {
-            let queue = self
-                .queue_named(tenant, name)
-                .ok_or_else(|| Rejection::QueueMustExist(name.clone()))?;
-            queues.insert(queue.id);
+            queues.insert(self.queue_to_use(tenant, name)?.id);
         }
         let existing = self.agent_named(tenant, &spec.name);
         if existing.is_none() {
             check::room("agents", self.agents.len(), AGENTS_MAX)?;
+            self.quota(tenant, "agents", |usage| usage.agents, |quotas| quotas.agents)?;
+        }
+        let abroad = self.abroad(tenant, existing, rules)?;
+        queues.extend(abroad.queues);
+        check::queues_of_agent(queues.len())?;
+        check::skills_of_agent(spec.skills.len() + abroad.skills.len())?;
+        for (owner, skills) in &abroad.new_skills {
+            self.check_words(*owner, [], skills.keys())?;
         }
         let (mut tiers, mut reserves, mut attributes) = existing
             .map_or_else(Default::default, |row| {
@@ -273,14 +260,21 @@ impl State {
         }
         self.check_words(tenant, [], spec.skills.keys())?;
         let mut new_skills = Vec::new();
-        let skills: BTreeMap<SkillId, u8> = spec
+        let mut skills: BTreeMap<SkillId, u8> = spec
             .skills
             .iter()
             .map(|(name, level)| (self.skill_id(tenant, name, &mut new_skills), *level))
             .collect();
+        skills.extend(abroad.skills);
+        for (owner, named) in abroad.new_skills {
+            for (name, level) in named {
+                skills.insert(self.skill_id(owner, &name, &mut new_skills), level);
+            }
+        }
         let (skills, queues) = (Arc::new(skills), Arc::new(queues));
         match existing {
             Some(id) => {
+                let served = self.agents.get(&id).map(|row| row.queues.clone()).unwrap_or_default();
                 self.update_agent(id, |row| {
                     row.site = site;
                     row.skills = skills;
@@ -290,6 +284,10 @@ impl State {
                     row.asked.retain(|queue, _| queues.contains(queue));
                     row.queues = queues;
                 });
+                // They may have been the last who could serve somebody.
+                if !planted!(self, StrandedByAnEdit) {
+                    self.check_staff_of(served.iter().copied());
+                }
                 self.add_work(WorkItem::Rematch);
             }
             None => {
@@ -315,10 +313,50 @@ impl State {
                     reserves,
                     attributes,
                     after: None,
+                    counted: AgentInterval::default(),
                 });
             }
         }
         Ok(Reply::Put { new_skills })
+    }
+
+    /// What an agent does for other tenants: as the rules say, or as before when there are none.
+    fn abroad(
+        &self,
+        tenant: TenantId,
+        existing: Option<&Agent>,
+        rules: Option<&AgentRules>,
+    ) -> Result<Abroad, Rejection> {
+        let mut abroad = Abroad::default();
+        let Some(rules) = rules else {
+            let Some(agent) = existing else { return Ok(abroad) };
+            let foreign =
+                |queue: &QueueId| self.queues.get(queue).is_some_and(|row| row.tenant != tenant);
+            abroad.queues = agent.queues.iter().copied().filter(foreign).collect();
+            let foreign =
+                |skill: &SkillId| self.skills.get(skill).is_some_and(|row| row.tenant != tenant);
+            let skills = agent.skills.iter().filter(|(skill, _)| foreign(skill));
+            abroad.skills = skills.map(|(skill, level)| (*skill, *level)).collect();
+            return Ok(abroad);
+        };
+        for (name, service) in &rules.abroad {
+            let other = self.tenant_id(name)?;
+            for queue in &service.queues {
+                abroad.queues.insert(self.queue_to_use(other, queue)?.id);
+            }
+            for (skill, level) in &service.skills {
+                match self.index.skill_by_name.get(&(other, skill.clone())) {
+                    Some(id) => {
+                        abroad.skills.insert(*id, *level);
+                    }
+                    None => {
+                        let new = abroad.new_skills.entry(other).or_default();
+                        new.insert(skill.clone(), *level);
+                    }
+                }
+            }
+        }
+        Ok(abroad)
     }
 
     pub(super) fn remove_agent_named(
@@ -362,6 +400,15 @@ impl State {
     }
 }
 
+/// What an agent does for other tenants.
+#[derive(Default)]
+struct Abroad {
+    queues: BTreeSet<QueueId>,
+    skills: BTreeMap<SkillId, u8>,
+    /// Words that those tenants do not have yet.
+    new_skills: BTreeMap<TenantId, BTreeMap<Name, u8>>,
+}
+
 /// Drops what is configured for queues that an agent does not serve.
 fn keep_only<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queues: &BTreeSet<QueueId>) {
     if values.keys().any(|queue| !queues.contains(queue)) {
@@ -369,7 +416,7 @@ fn keep_only<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queues: &BTreeSet
     }
 }
 
-fn drop_queue<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queue: QueueId) {
+pub(super) fn drop_queue<T: Clone>(values: &mut Arc<BTreeMap<QueueId, T>>, queue: QueueId) {
     if values.contains_key(&queue) {
         Arc::make_mut(values).remove(&queue);
     }

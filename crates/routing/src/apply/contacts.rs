@@ -38,9 +38,13 @@ impl State {
         }
         let ingress = site.id;
         check::room("contacts", self.contacts.len(), CONTACTS_MAX)?;
+        let tenant = number.tenant;
+        self.quota(tenant, "contacts", |usage| usage.contacts, |quotas| quotas.contacts)?;
+        let priority = self.priority_of(&number, &enqueue.caller)?;
 
         let id = ContactId { group, ordinal: self.counters.ordinal };
         let mut contact = self.new_contact(id, enqueue, &number, ingress);
+        contact.priority = if planted!(self, PriorityIsIgnored) { 0 } else { priority };
         let queue = self.queue_for(&mut contact, &enqueue.called)?;
         self.check_class(&contact)?;
         if let Some(place) = self.remove_reservation(&(queue.id, contact.caller.clone())) {
@@ -73,7 +77,7 @@ impl State {
             queue: number.queue,
             requirement: number.requirement.clone(),
             own_requirement: number.requirement.clone(),
-            priority: if planted!(self, PriorityIsIgnored) { 0 } else { number.priority },
+            priority: 0,
             effective_arrival_ms: 0,
             arrival: self.counters.now - enqueue.waited,
             admitted: self.counters.now,
@@ -96,6 +100,7 @@ impl State {
             entered: self.counters.now,
             visited: Vec::new(),
             failed_offers: Vec::new(),
+            ringing: Vec::new(),
         }
     }
 
@@ -237,10 +242,10 @@ impl State {
         let stale = Rejection::OfferMustBeCurrent(number);
         let contact = self.contacts.get(&id).ok_or(stale.clone())?;
         let agent = match contact.state {
-            ContactState::Offered { offer, agent }
-                if offer == number || planted!(self, LateAnswerAlwaysCounts) =>
-            {
-                agent
+            ContactState::Offered { agent, .. } if planted!(self, LateAnswerAlwaysCounts) => agent,
+            ContactState::Offered { .. } => {
+                let mut offers = contact.current_offers();
+                offers.find(|(offer, _)| *offer == number).map(|(_, agent)| agent).ok_or(stale)?
             }
             // Too late, but nobody else was asked and the agent is free: better than ringing again.
             ContactState::Queued => match contact.last_offer {
@@ -249,9 +254,11 @@ impl State {
             },
             _ => return Err(stale),
         };
+        let others: Vec<OfferNumber> = contact.current_offers().map(|(offer, _)| offer).collect();
         let now = self.counters.now;
         self.remove_offer(number);
         self.update_contact(id, |row| {
+            row.ringing.clear();
             row.state = ContactState::Connected { agent, offer: number, since: now };
             row.widen_at = None;
         });
@@ -267,6 +274,16 @@ impl State {
         events.push(Event::OfferEnded { offer: number, contact: id, agent, how });
         events.push(Event::ContactConnected { contact: id, agent, offer: number });
         events.push(Event::AgentChanged(agent));
+        // Whose phones rang beside theirs is free again.
+        let others = others.into_iter().filter(|other| *other != number);
+        let still_rings = planted!(self, LosersGoOnRinging);
+        let mut freed = false;
+        for other in others.filter(|_| !still_rings) {
+            freed |= self.end_offer(other, OfferEnd::AnsweredElsewhere, events).is_some();
+        }
+        if freed {
+            self.add_work(WorkItem::Rematch);
+        }
         Ok(Reply::Connected { agent })
     }
 
@@ -333,10 +350,7 @@ impl State {
         let now = self.counters.now;
         let freed = match contact.state {
             ContactState::Queued | ContactState::Unconfirmed => None,
-            ContactState::Offered { offer, agent } => {
-                self.end_offer(offer, OfferEnd::ContactGone, events);
-                Some(agent)
-            }
+            ContactState::Offered { .. } => self.end_offers(id, events),
             ContactState::Connected { agent, .. } => {
                 let rests = wrap_up.0 > 0 && !planted!(self, WrapUpIsSkipped);
                 let then = rests.then(|| WorkState::WrapUp(now + wrap_up));
@@ -369,9 +383,26 @@ impl State {
             if reason.may_have_cost_a_place() {
                 self.reserve_place(&contact);
             }
+            self.remove_when_empty(queue_id);
             events.push(Event::ContactEnded { contact: Box::new(contact), reason });
         }
         Ok(freed)
+    }
+
+    /// Takes all offers of a contact back; the agent that it had, unless there were several: then the
+    /// sweep gives each what goes first.
+    fn end_offers(&mut self, id: ContactId, events: &mut Vec<Event>) -> Option<AgentId> {
+        let offers: Vec<_> = self.contacts.get(&id)?.current_offers().collect();
+        for (offer, _) in &offers {
+            self.end_offer(*offer, OfferEnd::ContactGone, events);
+        }
+        match *offers {
+            [(_, agent)] => Some(agent),
+            _ => {
+                self.add_work(WorkItem::Rematch);
+                None
+            }
+        }
     }
 
     /// Says what the wrap-up that just began follows, and until when it may be extended.
@@ -410,10 +441,7 @@ impl State {
         let Some(contact) = self.contacts.get(&id) else { return };
         let freed = match contact.state {
             ContactState::Queued => None,
-            ContactState::Offered { offer, agent } => {
-                self.end_offer(offer, OfferEnd::ContactGone, events);
-                Some(agent)
-            }
+            ContactState::Offered { .. } => self.end_offers(id, events),
             ContactState::Unconfirmed | ContactState::Connected { .. } => return,
         };
         let hold_until = self.counters.now + Millis(CONFIRM_HOLD_MS);
@@ -508,6 +536,9 @@ impl State {
         });
         events.push(Event::ContactRequeued { contact: id, agent });
         events.push(Event::AgentChanged(agent));
+        if self.queues.get(&queue_id).is_some_and(|row| row.retiring.is_some()) {
+            self.overflow_if_due(id, events);
+        }
         if self.agents.get(&agent).is_some_and(|row| self.is_available(row)) {
             // Both are free: somebody may be ahead of the caller.
             self.add_work(WorkItem::Rematch);

@@ -4,10 +4,13 @@
 
 mod agents;
 mod bind;
+mod calendar;
 mod config;
 mod contacts;
 mod overflow;
 mod rebalance;
+mod retire;
+mod tenants;
 mod work;
 
 pub use contacts::{AgentPhone, CallerLeg};
@@ -38,8 +41,8 @@ impl State {
             Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
             Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue, None),
             Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),
-            Command::PutNumber { tenant, number } => self.put_number(*tenant, number, None),
-            Command::RemoveNumber { tenant, number } => self.remove_number(*tenant, number),
+            Command::PutNumber { tenant, number } => self.put_number_spec(*tenant, number, None),
+            Command::RemoveNumber { tenant, number } => self.remove_number_named(*tenant, number),
             Command::PutAgent { tenant, agent } => self.put_agent_spec(*tenant, agent, None),
             Command::RemoveAgent { tenant, agent } => self.remove_agent_named(*tenant, agent),
             Command::LogIn { tenant, agent, as_state } => {
@@ -64,7 +67,7 @@ impl State {
                 self.put_agent_spec(*tenant, agent, Some(rules))
             }
             Command::ConfigureNumber { tenant, number, rules } => {
-                self.put_number(*tenant, number, Some(rules))
+                self.put_number_spec(*tenant, number, Some(rules))
             }
             Command::SetPriority { contact, priority } => self.set_priority(*contact, *priority),
             Command::Place { contact, before } => self.place(*contact, *before),
@@ -72,6 +75,15 @@ impl State {
                 self.extend_wrap_up(*tenant, agent, *by, events)
             }
             Command::ApplyPlan { tenant, plan } => self.apply_plan(*tenant, plan, events),
+            Command::AnchorWall { utc } => Ok(self.anchor_wall(*utc)),
+            Command::PutCalendar { tenant, calendar } => self.put_calendar_spec(*tenant, calendar),
+            Command::RemoveCalendar { tenant, calendar } => {
+                self.remove_calendar_named(*tenant, calendar)
+            }
+            Command::PutTenant { name, quotas } => self.put_tenant(name, *quotas),
+            Command::RemoveTenant { name } => self.remove_tenant(name),
+            Command::ChangeList { tenant, change } => self.change_list(*tenant, change),
+            Command::RetireQueue { tenant, queue, to } => self.retire_queue(*tenant, queue, to),
             Command::UndoPlan { tenant, plan } => self.undo_plan(*tenant, *plan, events),
             Command::Release { tenant, agent, to } => self.release(*tenant, agent, to, events),
         }?;

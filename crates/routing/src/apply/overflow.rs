@@ -25,9 +25,12 @@ impl State {
         let mut queue = first.ok_or_else(|| Rejection::NumberMustExist(called.clone()))?.clone();
         loop {
             contact.follow(&queue, now);
-            let next = queue.rules.overflow.iter().find_map(|rule| {
-                let applies = self.applies_on_arrival(rule.when, contact, &queue);
-                (applies && self.may_go(contact, &rule.to)).then_some(&rule.to)
+            let gone = queue.retiring.as_ref().map(|retirement| &retirement.to);
+            let next = gone.or_else(|| {
+                queue.rules.overflow.iter().find_map(|rule| {
+                    let applies = self.applies_on_arrival(rule.when, contact, &queue);
+                    (applies && self.may_go(contact, &rule.to)).then_some(&rule.to)
+                })
             });
             match next {
                 Some(Target::Queue(to)) => {
@@ -42,6 +45,9 @@ impl State {
                 }
                 None => break,
             }
+        }
+        if !self.is_open(&queue) {
+            return Err(Rejection::QueueMustBeOpen(queue.name.clone()));
         }
         let waiting = self.queue_len(queue.id);
         if waiting >= queue.length_max && !planted!(self, FullQueueTakesMore) {
@@ -60,17 +66,22 @@ impl State {
                 self.index.prepare_class(contact);
                 !self.index.is_anybody_there_for(contact)
             }
+            Trigger::Closed => !self.is_open(queue),
             Trigger::Waited(_) => false,
         }
     }
 
     /// True unless the contact has been there, or the queue has no room or is gone.
-    fn may_go(&self, contact: &Contact, to: &Target<QueueId>) -> bool {
+    pub(super) fn may_go(&self, contact: &Contact, to: &Target<QueueId>) -> bool {
         let Target::Queue(to) = to else { return true };
         let knows = *to == contact.queue
             || contact.visited.contains(to) && !planted!(self, OverflowComesBack)
             || contact.visited.len() >= VISITED_MAX;
-        let room = |queue: &Queue| self.queue_len(queue.id) < queue.length_max;
+        let room = |queue: &Queue| {
+            queue.retiring.is_none()
+                && self.is_open(queue)
+                && self.queue_len(queue.id) < queue.length_max
+        };
         !knows && self.queues.get(to).is_some_and(room)
     }
 
@@ -101,6 +112,9 @@ impl State {
     pub(super) fn overflow_if_due(&mut self, id: ContactId, events: &mut Vec<Event>) -> bool {
         let Some(contact) = self.contacts.get(&id).cloned() else { return false };
         let Some(queue) = self.queues.get(&contact.queue) else { return false };
+        if let Some(retirement) = queue.retiring.clone() {
+            return self.overflow(&contact, &retirement.to, events);
+        }
         let waited = self.counters.now.since(contact.entered);
         let due = queue.rules.overflow.iter().find(|rule| {
             let is_due = matches!(rule.when, Trigger::Waited(after) if after <= waited);
@@ -126,7 +140,7 @@ impl State {
     }
 
     /// True when the contact is gone from its queue: not while a phone rings for it; it is asked again then.
-    fn overflow(
+    pub(super) fn overflow(
         &mut self,
         contact: &Contact,
         to: &Target<QueueId>,
@@ -135,13 +149,7 @@ impl State {
         let (id, now) = (contact.id, self.counters.now);
         match contact.state {
             ContactState::Connected { .. } => return false,
-            ContactState::Offered { .. } => {
-                let again = now + Millis(OFFER_BACKSTOP_MS);
-                self.update_contact(id, |row| {
-                    row.stage_at = Some(row.stage_at.map_or(again, |at| at.min(again)));
-                });
-                return false;
-            }
+            ContactState::Offered { .. } => return self.overflow_later(id),
             ContactState::Queued | ContactState::Unconfirmed => {}
         }
         let queue = match to {
@@ -166,14 +174,24 @@ impl State {
         }
         moved.follow(&queue, now);
         if self.check_class(&moved).is_err() {
-            return false;
+            return self.overflow_later(id);
         }
         moved.serving = self.assign_site(&moved, &queue);
         moved.widen_at = widen_at(&moved, &queue, now);
         self.update_contact(id, |row| *row = moved);
         self.count_overflow(id, contact.queue, queue.id, events);
+        self.remove_when_empty(contact.queue);
         self.let_go(contact);
         self.match_contact(id, events);
         true
+    }
+
+    /// Asks again in a while whether the contact may go; it is not gone now.
+    fn overflow_later(&mut self, id: ContactId) -> bool {
+        let again = self.counters.now + Millis(OFFER_BACKSTOP_MS);
+        self.update_contact(id, |row| {
+            row.stage_at = Some(row.stage_at.map_or(again, |at| at.min(again)));
+        });
+        false
     }
 }

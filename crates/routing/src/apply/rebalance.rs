@@ -126,7 +126,9 @@ impl State {
                 Direction::Back => (&change.leave, &change.join),
             };
             // A queue may have gone in the meantime.
-            let join = join.iter().filter(|queue| self.queues.contains(queue)).copied();
+            let stays =
+                |queue: &&QueueId| self.queues.get(queue).is_some_and(|row| row.retiring.is_none());
+            let join = join.iter().filter(stays).copied();
             let join: Vec<QueueId> = join.collect();
             self.update_agent(change.agent, |row| {
                 let queues = Arc::make_mut(&mut row.queues);
@@ -135,6 +137,7 @@ impl State {
                 queues.extend(join);
             });
             events.push(Event::AgentChanged(change.agent));
+            self.check_staff_of(leave.iter().copied());
         }
         if !plan.weights.is_empty() {
             self.forget_shares();
@@ -148,10 +151,7 @@ impl State {
         tenant: TenantId,
         names: &BTreeSet<Name>,
     ) -> Result<BTreeSet<QueueId>, Rejection> {
-        let id = |name: &Name| {
-            let queue = self.queue_named(tenant, name);
-            queue.map(|row| row.id).ok_or_else(|| Rejection::QueueMustExist(name.clone()))
-        };
+        let id = |name: &Name| self.queue_to_use(tenant, name).map(|row| row.id);
         names.iter().map(id).collect()
     }
 

@@ -53,6 +53,7 @@ impl State {
                 self.remove_last_agent(&(*queue, caller.clone()));
             }
             Deadline::Plan(plan) => self.step_plan(*plan, events),
+            Deadline::Calendar(calendar) => self.begin_hours(*calendar),
             Deadline::Reservation(queue, caller) => {
                 self.remove_reservation(&(*queue, caller.clone()));
             }
@@ -140,6 +141,16 @@ impl State {
                     .sweep(next, left, |state, contact| state.follow_queue(contact, queue))
                     .map_next(|next| WorkItem::Follow { queue, next }),
                 WorkItem::SetFree { agent } => self.set_free(agent, left),
+                WorkItem::Close { queue, next } => self
+                    .sweep(next, left, |state, contact| {
+                        if contact.queue == queue {
+                            state.leave_closed(contact.id, events);
+                        }
+                    })
+                    .map_next(|next| WorkItem::Close { queue, next }),
+                WorkItem::Retire { queue, phase } => {
+                    self.go_on_retiring(queue, phase, left, events)
+                }
                 WorkItem::Unstaffed { queue, next } => self
                     .sweep(next, left, |state, contact| {
                         if contact.queue == queue {

@@ -1,14 +1,21 @@
 //! Checks of plain values, the same for all commands.
 
-use super::{AgentRules, AgentSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec, Rejection};
+use std::collections::BTreeMap;
+
+use super::{
+    AgentRules, AgentSpec, CalendarSpec, ListSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec,
+    Rejection,
+};
 use crate::{
-    entity::Tier,
+    entity::{ListUse, Tier},
     limits::{
-        ATTRIBUTES_PER_AGENT_MAX, LEVEL_MAX, OVERFLOWS_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX,
+        ATTRIBUTES_PER_AGENT_MAX, CALENDAR_SOURCE_LEN_MAX, CALENDAR_SPANS_MAX, LEVEL_MAX,
+        LIST_CHANGES_MAX, LISTS_PER_NUMBER_MAX, OVERFLOWS_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX,
         PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX,
         RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX,
         TIER_POSITION_MAX,
     },
+    name::{CallerNumber, Name},
     requirement::NamedRequirement,
     rules::{NamedQueueRules, Trigger},
     time::Millis,
@@ -60,7 +67,7 @@ pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
             Trigger::ExpectedWait(after) | Trigger::Waited(after) => {
                 within("overflow_after_ms", after.0, 1, RULE_AFTER_MS_MAX)?;
             }
-            Trigger::Unstaffed => {}
+            Trigger::Unstaffed | Trigger::Closed => {}
         }
     }
     within("answer_within_ms", rules.answer_within.0, 1, RULE_AFTER_MS_MAX)
@@ -88,10 +95,38 @@ pub(crate) fn priority(priority: u8) -> Result<(), Rejection> {
 }
 
 pub(crate) fn number_rules(rules: &NumberRules) -> Result<(), Rejection> {
-    match &rules.prefers {
-        Some((_, patience)) => within("patience_ms", patience.0, 1, 3_600_000),
-        None => Ok(()),
+    if let Some((_, patience)) = &rules.prefers {
+        within("patience_ms", patience.0, 1, 3_600_000)?;
     }
+    within("lists", rules.lists.len() as u64, 0, LISTS_PER_NUMBER_MAX as u64)?;
+    rules.lists.iter().try_for_each(|(_, rule)| match rule {
+        ListUse::Priority(of_list) => priority(*of_list),
+        ListUse::Refuse | ListUse::Only => Ok(()),
+    })
+}
+
+pub(crate) fn calendar(spec: &CalendarSpec) -> Result<(), Rejection> {
+    within("spans of opening hours", spec.open.len() as u64, 0, CALENDAR_SPANS_MAX as u64)?;
+    let source = spec.source.len() as u64;
+    within("length of the source", source, 0, CALENDAR_SOURCE_LEN_MAX as u64)?;
+    let mut last = 0;
+    for hours in &spec.open {
+        if hours.from.0 < last || hours.to <= hours.from || hours.to > spec.until {
+            let allowed = "rising spans that end before the calendar does";
+            return Err(Rejection::range("opening hours", allowed, hours.from.0));
+        }
+        last = hours.to.0;
+    }
+    Ok(())
+}
+
+pub(crate) fn list(spec: &ListSpec) -> Result<(), Rejection> {
+    let changes = spec.add.len() + spec.remove.len();
+    within("callers of one change", changes as u64, 1, LIST_CHANGES_MAX as u64)?;
+    if spec.add.keys().any(CallerNumber::is_withheld) {
+        return Err(Rejection::range("length of a listed number", "at least 1", 0_u64));
+    }
+    Ok(())
 }
 
 pub(crate) fn agent_rules(rules: &AgentRules) -> Result<(), Rejection> {
@@ -99,15 +134,24 @@ pub(crate) fn agent_rules(rules: &AgentRules) -> Result<(), Rejection> {
     for level in rules.reserves.values() {
         within("reserve level", u64::from(*level), 1, RESERVE_LEVELS_MAX as u64)?;
     }
+    for abroad in rules.abroad.values() {
+        levels(&abroad.skills)?;
+    }
     within("attributes", rules.attributes.len() as u64, 0, ATTRIBUTES_PER_AGENT_MAX as u64)
 }
 
+fn levels(skills: &BTreeMap<Name, u8>) -> Result<(), Rejection> {
+    skills.values().try_for_each(|level| within("level", *level, 1, LEVEL_MAX))
+}
+
 pub(crate) fn agent(spec: &AgentSpec) -> Result<(), Rejection> {
-    for level in spec.skills.values() {
-        within("level", *level, 1, LEVEL_MAX)?;
-    }
-    within("skills", spec.skills.len() as u64, 0, SKILLS_PER_AGENT_MAX as u64)?;
+    levels(&spec.skills)?;
+    skills_of_agent(spec.skills.len())?;
     queues_of_agent(spec.queues.len())
+}
+
+pub(crate) fn skills_of_agent(count: usize) -> Result<(), Rejection> {
+    within("skills", count as u64, 0, SKILLS_PER_AGENT_MAX as u64)
 }
 
 fn tier(tier: Tier) -> Result<(), Rejection> {

@@ -100,4 +100,6 @@ pub enum OfferEnd {
     OwnerLost,
     /// An operator set the agent free.
     Withdrawn,
+    /// Another agent, whose phone rang too, took the contact.
+    AnsweredElsewhere,
 }

@@ -13,14 +13,17 @@ pub use self::{
     decline::DeclineCause,
     event::{Event, OfferEnd},
     rejection::Rejection,
-    spec::{AgentRules, AgentSpec, MembershipSpec, NumberRules, NumberSpec, PlanSpec, QueueSpec},
+    spec::{
+        AgentRules, AgentSpec, CalendarSpec, ListSpec, MembershipSpec, NumberRules, NumberSpec,
+        PlanSpec, QueueSpec, ServiceAbroad,
+    },
 };
 use crate::{
-    entity::{EndReason, SiteState},
+    entity::{EndReason, Quotas, SiteState},
     ids::{AgentId, ContactId, OfferNumber, Ordinal, TenantId},
     name::{CallerNumber, Name},
-    rules::NamedQueueRules,
-    time::Millis,
+    rules::{NamedQueueRules, Target},
+    time::{Millis, UtcMillis},
 };
 
 /// What can be asked of the queue. Appended to, never reordered: the position is the encoding.
@@ -219,6 +222,97 @@ pub enum Command {
         /// Which.
         plan: Ordinal,
     },
+    /// Removes a queue with all that leads to it; who waits goes elsewhere.
+    RetireQueue {
+        /// Owner.
+        tenant: TenantId,
+        /// Which.
+        queue: Name,
+        /// Where those who wait go, and numbers lead from then on; away: they are ended with a reason, and
+        /// the numbers are out of service.
+        to: Target<Name>,
+    },
+    /// Says what time it is for people. Proposed by the leader.
+    AnchorWall {
+        /// What its clock says.
+        utc: UtcMillis,
+    },
+    /// Creates or changes opening hours.
+    PutCalendar {
+        /// Owner.
+        tenant: TenantId,
+        /// The hours.
+        calendar: CalendarSpec,
+    },
+    /// Removes opening hours that no queue goes by.
+    RemoveCalendar {
+        /// Owner.
+        tenant: TenantId,
+        /// Which.
+        calendar: Name,
+    },
+    /// Creates a tenant or changes its quotas.
+    PutTenant {
+        /// Which.
+        name: Name,
+        /// What it may have at most.
+        quotas: Quotas,
+    },
+    /// Removes a tenant that owns nothing.
+    RemoveTenant {
+        /// Which.
+        name: Name,
+    },
+    /// Puts callers into a list and takes others out.
+    ChangeList {
+        /// Owner.
+        tenant: TenantId,
+        /// What changes.
+        change: ListSpec,
+    },
+}
+
+impl Command {
+    /// The machine version that knows this command: none may be proposed before every member does.
+    #[must_use]
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::PutSite { .. }
+            | Self::SetSiteState { .. }
+            | Self::SetSiteWeight { .. }
+            | Self::PutQueue { .. }
+            | Self::RemoveQueue { .. }
+            | Self::PutNumber { .. }
+            | Self::RemoveNumber { .. }
+            | Self::PutAgent { .. }
+            | Self::RemoveAgent { .. }
+            | Self::LogIn { .. }
+            | Self::LogOut { .. }
+            | Self::SetReadiness { .. }
+            | Self::Enqueue(_)
+            | Self::Accept { .. }
+            | Self::Decline { .. }
+            | Self::End { .. }
+            | Self::ExpireDue
+            | Self::ContinueWork => 1,
+            Self::ConfigureQueue { .. }
+            | Self::ConfigureAgent { .. }
+            | Self::ConfigureNumber { .. }
+            | Self::SetPriority { .. }
+            | Self::Place { .. }
+            | Self::ExtendWrapUp { .. }
+            | Self::Release { .. }
+            | Self::ApplyPlan { .. }
+            | Self::UndoPlan { .. }
+            | Self::RetireQueue { .. }
+            | Self::AnchorWall { .. }
+            | Self::PutCalendar { .. }
+            | Self::RemoveCalendar { .. }
+            | Self::PutTenant { .. }
+            | Self::RemoveTenant { .. }
+            | Self::ChangeList { .. } => 2,
+        }
+    }
 }
 
 /// Admission of one contact.

@@ -115,6 +115,36 @@ pub enum Rejection {
     /// No site would be left.
     #[error("a rebalance plan must leave a site that takes contacts: give an open site a weight")]
     PlanMustLeaveASite,
+    /// A queue that is taken out takes nothing new.
+    #[error("queue {0} is being removed: use another one, or this name when it is gone")]
+    QueueMustStay(Name),
+    /// Who waits cannot go to where they are.
+    #[error("queue {0} cannot be its own destination: name another queue, or none")]
+    QueueMustNotLeadToItself(Name),
+    /// The queue is closed, and nothing else is said for that time.
+    #[error("queue {0} must be open to take callers: its opening hours say that it is closed")]
+    QueueMustBeOpen(Name),
+    /// No such calendar.
+    #[error("there is no calendar {0}; `tandem calendar list` shows them")]
+    CalendarMustExist(Name),
+    /// A queue goes by it.
+    #[error("calendar {0} must not be in use: queue {1} goes by it; change that first")]
+    CalendarMustBeUnused(Name, Name),
+    /// No such tenant.
+    #[error("there is no tenant {0}; `tandem tenant list` shows them")]
+    TenantMustExist(Name),
+    /// It owns something.
+    #[error("tenant {0} must own nothing to be removed: it has {1} {2}")]
+    TenantMustOwnNothing(Name, u32, String),
+    /// A tenant has as many as it may.
+    #[error("tenant {0} must have room: its quota of {1} is {2}; `tandem tenant put` raises it")]
+    QuotaMustHaveRoom(Name, String, u32),
+    /// A list without callers is probably a spelling mistake.
+    #[error("there is nobody in list {0}; `tandem callers add` makes a list, `show` shows it")]
+    ListMustExist(Name),
+    /// A list of the number says so.
+    #[error("the caller must be welcome at number {0}: a list of it refuses them")]
+    CallerMustBeWelcome(Name),
 }
 
 impl Rejection {

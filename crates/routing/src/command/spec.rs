@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    entity::{SiteChoice, Tier},
-    name::Name,
+    entity::{ListUse, Matches, OpenHours, SiteChoice, Tier},
+    name::{CallerNumber, Name},
     requirement::NamedRequirement,
-    time::Millis,
+    time::{Millis, UtcMillis},
 };
 
 /// What is configured of a queue.
@@ -106,6 +106,8 @@ pub struct MembershipSpec {
 pub struct NumberRules {
     /// The agent that its callers ask for, and for how long they wait for that one alone.
     pub prefers: Option<(Name, Millis)>,
+    /// What becomes of callers who are in a list, in this order.
+    pub lists: Vec<(Name, ListUse)>,
 }
 
 /// What else is configured of an agent. Queues that are named must be served.
@@ -117,4 +119,39 @@ pub struct AgentRules {
     pub reserves: BTreeMap<Name, u8>,
     /// What else requirements may ask of them.
     pub attributes: BTreeMap<Name, Name>,
+    /// What they do for other tenants, by their names.
+    pub abroad: BTreeMap<Name, ServiceAbroad>,
+}
+
+/// What an agent does for a tenant that is not theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ServiceAbroad {
+    /// Queues of that tenant that they serve.
+    pub queues: BTreeSet<Name>,
+    /// Level (1-10) of each skill in that tenant's words.
+    pub skills: BTreeMap<Name, u8>,
+}
+
+/// Opening hours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalendarSpec {
+    /// Unique in the tenant.
+    pub name: Name,
+    /// What the hours were compiled from; kept for people and for compiling anew.
+    pub source: String,
+    /// Sorted, apart from each other.
+    pub open: Vec<OpenHours>,
+    /// From then on the hours say nothing, and it is open.
+    pub until: UtcMillis,
+}
+
+/// A change of a list of callers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSpec {
+    /// Which list.
+    pub list: Name,
+    /// Who comes in, or is in it another way.
+    pub add: BTreeMap<CallerNumber, Matches>,
+    /// Who is taken out.
+    pub remove: BTreeSet<CallerNumber>,
 }

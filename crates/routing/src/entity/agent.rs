@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Contact;
+use super::{AgentInterval, Contact, interval_of};
 use crate::{
     ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
     name::Name,
@@ -41,6 +41,14 @@ pub enum NotReadyReason {
     DeviceFailed,
     /// The node could not make the phone ring.
     NodeFailed,
+}
+
+impl NotReadyReason {
+    /// True when they are not ready because they or their phone did not take an offer.
+    #[must_use]
+    pub fn is_of_an_offer(&self) -> bool {
+        matches!(self, Self::Rona | Self::Declined | Self::DeviceBusy | Self::DeviceFailed)
+    }
 }
 
 /// What an agent is doing.
@@ -131,6 +139,8 @@ pub struct Agent {
     pub attributes: Arc<BTreeMap<Name, Name>>,
     /// What their after-contact work is for, while they are in it.
     pub after: Option<AfterContact>,
+    /// What was counted of them in the interval in which their work state last changed.
+    pub counted: AgentInterval,
 }
 
 /// What after-contact work follows.
@@ -183,6 +193,7 @@ impl From<AgentV1> for Agent {
             reserves: Arc::default(),
             attributes: Arc::default(),
             after: None,
+            counted: AgentInterval::default(),
         }
     }
 }
@@ -278,6 +289,14 @@ impl Agent {
     /// Puts them into a work state: the time in the one before is counted.
     pub(crate) fn enter(&mut self, work: WorkState, now: ClusterTime, turn: Ordinal) {
         let spent = now.since(self.work_since);
+        let start = interval_of(now);
+        if self.counted.start != start || self.counted.agent != self.id {
+            let (agent, tenant) = (self.id, self.tenant);
+            self.counted = AgentInterval { start, agent, tenant, ..AgentInterval::default() };
+        }
+        if self.login != LoginState::LoggedOut {
+            self.counted.count(&self.work, spent, &work);
+        }
         match self.work {
             WorkState::Busy(_) => self.tally.talk += spent,
             WorkState::WrapUp(_) => self.tally.wrap_up += spent,

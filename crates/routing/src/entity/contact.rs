@@ -141,6 +141,8 @@ pub struct Contact {
     pub visited: Vec<QueueId>,
     /// The latest offers that came to nothing, at most [`FAILED_OFFERS_KEPT`].
     pub failed_offers: Vec<FailedOffer>,
+    /// Who is rung beside the agent of the current offer, by offers of their own, where a queue rings all.
+    pub ringing: Vec<(OfferNumber, AgentId)>,
 }
 
 /// An agent for whom alone a contact waits.
@@ -164,6 +166,27 @@ impl Contact {
     #[must_use]
     pub fn holds_agents(&self) -> bool {
         self.state == ContactState::Unconfirmed && self.hold_until.is_some()
+    }
+
+    /// Its current offers and to whom they are: one, or several where a queue rings all.
+    pub fn current_offers(&self) -> impl Iterator<Item = (OfferNumber, AgentId)> {
+        let first = match self.state {
+            ContactState::Offered { offer, agent } => Some((offer, agent)),
+            _ => None,
+        };
+        first.into_iter().chain(self.ringing.iter().copied())
+    }
+
+    /// Takes one of its offers back; it waits again when that was the last one.
+    pub(crate) fn withdraw(&mut self, offer: OfferNumber) {
+        self.ringing.retain(|(other, _)| *other != offer);
+        if matches!(self.state, ContactState::Offered { offer: first, .. } if first == offer) {
+            self.state = ContactState::Queued;
+            if !self.ringing.is_empty() {
+                let (offer, agent) = self.ringing.remove(0);
+                self.state = ContactState::Offered { offer, agent };
+            }
+        }
     }
 
     /// Its place among the waiting.
@@ -293,6 +316,7 @@ impl From<ContactV1> for Contact {
             entered: old.admitted,
             visited: Vec::new(),
             failed_offers: Vec::new(),
+            ringing: Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EndReason, WorkState};
 use crate::{
-    ids::{QueueId, SiteId, TenantId},
+    ids::{AgentId, QueueId, SiteId, TenantId},
     limits::{INTERVAL_MS, SHORT_ABANDON_MS},
     time::{ClusterTime, Millis},
 };
@@ -90,6 +90,81 @@ pub struct SiteInterval {
     pub available: Millis,
     /// See `talk`: not ready, or spared.
     pub not_ready: Millis,
+}
+
+/// One agent in one interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AgentInterval {
+    /// When it began.
+    pub start: ClusterTime,
+    /// Who.
+    pub agent: AgentId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Offers made to them.
+    pub offers: u32,
+    /// Contacts that they took.
+    pub answered: u32,
+    /// Offers that they or their phone did not take, and that made them not ready or spared.
+    pub missed: u32,
+    /// Their time, by what they did, where that ended in this interval.
+    pub talk: Millis,
+    /// See `talk`.
+    pub wrap_up: Millis,
+    /// See `talk`: their phone rang.
+    pub ringing: Millis,
+    /// See `talk`: ready.
+    pub available: Millis,
+    /// See `talk`: not ready, or spared.
+    pub not_ready: Millis,
+}
+
+impl AgentInterval {
+    /// Counts what they did until now, and what they begin.
+    pub(crate) fn count(&mut self, was: &WorkState, spent: Millis, is: &WorkState) {
+        let sum = match was {
+            WorkState::Busy(_) => &mut self.talk,
+            WorkState::WrapUp(_) => &mut self.wrap_up,
+            WorkState::Offered(_) => &mut self.ringing,
+            WorkState::Ready => &mut self.available,
+            WorkState::NotReady(_) | WorkState::Paused { .. } => &mut self.not_ready,
+        };
+        *sum += spent;
+        match (was, is) {
+            (_, WorkState::Offered(_)) => self.offers += 1,
+            (_, WorkState::Busy(_)) => self.answered += 1,
+            (WorkState::Offered(_), WorkState::NotReady(why) | WorkState::Paused { why, .. }) => {
+                self.missed += u32::from(why.is_of_an_offer())
+            }
+            _ => {}
+        }
+    }
+
+    /// True when nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { start, agent, tenant, .. } = *self;
+        *self == Self { start, agent, tenant, ..Self::default() }
+    }
+
+    /// Adds another interval's sums.
+    pub fn add(&mut self, other: &Self) {
+        self.offers += other.offers;
+        self.answered += other.answered;
+        self.missed += other.missed;
+        self.talk += other.talk;
+        self.wrap_up += other.wrap_up;
+        self.ringing += other.ringing;
+        self.available += other.available;
+        self.not_ready += other.not_ready;
+    }
+
+    /// Occupancy, per million: talk and after-contact work, of that and of being ready.
+    #[must_use]
+    pub fn occupancy_ppm(&self) -> Option<u64> {
+        let handling = self.talk.0 + self.wrap_up.0;
+        ppm(handling, handling + self.available.0)
+    }
 }
 
 impl QueueInterval {

@@ -4,16 +4,22 @@
 //! `index` and `apply`.
 
 mod agent;
+mod calendar;
 mod contact;
 mod decision;
 mod interval;
 mod plan;
 mod queue;
+mod tenant;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
+    ids::{
+        AgentId, CalendarId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId,
+    },
     name::{CallerNumber, Name},
     requirement::SharedRequirement,
     table::{Row, TableTag},
@@ -24,11 +30,13 @@ pub use agent::{
     AfterContact, Agent, DeviceState, LoginState, LogoutAfter, NotReadyReason, Tally, Tier,
     WorkState,
 };
+pub use calendar::{Calendar, OpenHours, WallAnchor};
 pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKey};
 pub use decision::{Choice, Decision, FailedOffer, Occasion, Rival};
-pub use interval::{QueueInterval, SiteInterval, interval_of};
+pub use interval::{AgentInterval, QueueInterval, SiteInterval, interval_of};
 pub use plan::{Direction, MembershipChange, Plan, WeightChange};
-pub use queue::{Queue, SiteChoice};
+pub use queue::{Progress, Queue, Retirement, SiteChoice};
+pub use tenant::{ListUse, ListedCaller, Matches, Quotas, Tenant, Usage};
 
 /// Counters and the clock: one row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,6 +57,33 @@ pub struct Counters {
     pub agent: u32,
     /// See `site`.
     pub work: u64,
+    /// What time it is for people; `None`: nobody has said so yet.
+    pub wall: Option<WallAnchor>,
+    /// See `site`.
+    pub calendar: u32,
+    /// See `site`.
+    pub tenant: u32,
+}
+
+/// The counters' row as version 1 had it.
+#[derive(Deserialize)]
+struct CountersV1 {
+    now: ClusterTime,
+    ordinal: Ordinal,
+    offer: OfferNumber,
+    site: u32,
+    skill: u32,
+    queue: u32,
+    agent: u32,
+    work: u64,
+}
+
+impl From<CountersV1> for Counters {
+    fn from(old: CountersV1) -> Self {
+        let CountersV1 { now, ordinal, offer, site, skill, queue, agent, work } = old;
+        let new = Self::default();
+        Self { now, ordinal, offer, site, skill, queue, agent, work, ..new }
+    }
 }
 
 /// What a site does.
@@ -112,6 +147,8 @@ pub struct Number {
     pub priority: u8,
     /// Whom its callers ask for, and for how long they wait for that agent alone.
     pub prefers: Option<(AgentId, Millis)>,
+    /// What becomes of callers who are in a list, in this order.
+    pub lists: Arc<[(Name, ListUse)]>,
 }
 
 /// A number's row as version 1 had it.
@@ -127,7 +164,8 @@ struct NumberV1 {
 impl From<NumberV1> for Number {
     fn from(old: NumberV1) -> Self {
         let NumberV1 { tenant, number, queue, requirement, priority } = old;
-        Self { tenant, number, queue, requirement, priority, prefers: None }
+        let lists = Arc::default();
+        Self { tenant, number, queue, requirement, priority, prefers: None, lists }
     }
 }
 
@@ -218,6 +256,33 @@ pub enum WorkItem {
         /// Who has left.
         agent: AgentId,
     },
+    /// Let contacts of this queue, from this id on, leave: it has closed.
+    Close {
+        /// Which queue.
+        queue: QueueId,
+        /// The next contact to look at.
+        next: ContactId,
+    },
+    /// Take a queue out, phase by phase.
+    Retire {
+        /// Which queue.
+        queue: QueueId,
+        /// What comes next.
+        phase: Retiring,
+    },
+}
+
+/// How far a queue is on its way out, with the first row of the phase that was not looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retiring {
+    /// Numbers lead elsewhere.
+    Numbers(Option<Name>),
+    /// Who waits goes.
+    Contacts(ContactId),
+    /// Rules of other queues do not lead here any more.
+    Rules(QueueId),
+    /// Agents do not serve it any more.
+    Agents(AgentId),
 }
 
 /// Whether a move touches contacts that could stay.
@@ -271,7 +336,16 @@ where
     Some(old.into())
 }
 
-row!(Counters, Counters, (), |_| (), |_| TenantId::CLUSTER, |_id| Vec::new());
+row!(
+    Counters,
+    Counters,
+    2,
+    from_version_1::<CountersV1, _>,
+    (),
+    |_| (),
+    |_| TenantId::CLUSTER,
+    |_id| Vec::new()
+);
 row!(Site, Site, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
 row!(Skill, Skill, SkillId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
 row!(Queue, Queue, 2, from_version_1::<queue::QueueV1, _>, QueueId, |r| r.id, |r| r.tenant, |id| {
@@ -332,6 +406,24 @@ row!(
     |r| (r.start, r.site),
     |_| TenantId::CLUSTER,
     |id| [&id.0.0.to_be_bytes()[..], &id.1.0.to_be_bytes()].concat()
+);
+row!(
+    AgentInterval,
+    AgentInterval,
+    (ClusterTime, AgentId),
+    |r| (r.start, r.agent),
+    |r| r.tenant,
+    |id| [&id.0.0.to_be_bytes()[..], &id.1.0.to_be_bytes()].concat()
+);
+row!(Calendar, Calendar, CalendarId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
+row!(Tenant, Tenant, TenantId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
+row!(
+    ListedCaller,
+    ListedCaller,
+    (TenantId, Name, CallerNumber),
+    |r| (r.tenant, r.list.clone(), r.caller.clone()),
+    |r| r.tenant,
+    |id| [id.1.as_str().as_bytes(), b"\0", id.2.expose().as_bytes()].concat()
 );
 row!(Plan, Plan, Ordinal, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
 row!(Work, Work, u64, |r| r.number, |_| TenantId::CLUSTER, |id| id.to_be_bytes().to_vec());

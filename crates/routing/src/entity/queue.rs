@@ -8,7 +8,7 @@ use crate::{
     ids::{QueueId, SiteId, TenantId},
     name::Name,
     requirement::{BoundRequirement, SharedRequirement},
-    rules::{BoundQueueRules, OwnRequirement},
+    rules::{BoundQueueRules, OwnRequirement, Target},
     time::Millis,
 };
 
@@ -55,6 +55,26 @@ pub struct Queue {
     pub assigned: BTreeMap<SiteId, u64>,
     /// Whatever else is configured.
     pub rules: Arc<BoundQueueRules>,
+    /// It is being taken out.
+    pub retiring: Option<Retirement>,
+}
+
+/// A queue on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retirement {
+    /// Where those who wait go.
+    pub to: Target<QueueId>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// See [`Retirement`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Progress {
+    /// Numbers, rules and agents are being told.
+    Clearing,
+    /// Nothing leads to it any more and nobody serves it: it is gone with its last contact.
+    Cleared,
 }
 
 impl Queue {
@@ -110,6 +130,7 @@ impl From<QueueV1> for Queue {
             wait_max: old.wait_max,
             assigned: old.assigned,
             rules: Arc::default(),
+            retiring: None,
         }
     }
 }

@@ -33,7 +33,10 @@ pub(crate) enum Order {
 impl Order {
     pub(crate) fn of(strategy: Strategy, queue: QueueId) -> Self {
         match strategy {
-            Strategy::LongestIdle | Strategy::MostSkilled | Strategy::LeastSkilled => Self::Idle,
+            Strategy::LongestIdle
+            | Strategy::MostSkilled
+            | Strategy::LeastSkilled
+            | Strategy::RingAll => Self::Idle,
             Strategy::RoundRobin => Self::Turns(queue),
             Strategy::FewestContacts => Self::Contacts,
             Strategy::LeastTalkTime => Self::TalkTime,

@@ -23,8 +23,13 @@ use self::{
     planes::Column,
 };
 use crate::{
-    entity::{Agent, Contact, LastAgent, LoginState, Offer, Plan, Queue, Reservation, WaitKey},
-    ids::{AgentId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId},
+    entity::{
+        Agent, Calendar, Contact, LastAgent, LoginState, Offer, Plan, Queue, Reservation, Usage,
+        WaitKey, WallAnchor,
+    },
+    ids::{
+        AgentId, CalendarId, ContactId, OfferNumber, Ordinal, QueueId, SiteId, SkillId, TenantId,
+    },
     limits::IDLE_CLASSES_KEPT,
     name::{CallerNumber, Name},
     strategy::Strategy,
@@ -45,6 +50,7 @@ pub(crate) enum Deadline {
     Reservation(QueueId, CallerNumber),
     LastAgent(QueueId, CallerNumber),
     Plan(Ordinal),
+    Calendar(CalendarId),
 }
 
 /// All indexes.
@@ -54,6 +60,10 @@ pub(crate) struct Index {
     pub(crate) skill_by_name: BTreeMap<(TenantId, Name), SkillId>,
     pub(crate) queue_by_name: BTreeMap<(TenantId, Name), QueueId>,
     pub(crate) agent_by_name: BTreeMap<(TenantId, Name), AgentId>,
+    pub(crate) calendar_by_name: BTreeMap<(TenantId, Name), CalendarId>,
+    pub(crate) tenant_by_name: BTreeMap<Name, TenantId>,
+    /// What each tenant has.
+    pub(crate) usage: BTreeMap<TenantId, Usage>,
     pub(crate) deadlines: BTreeSet<(ClusterTime, Deadline)>,
     columns: Columns,
     floors: BTreeMap<SiteId, Floor>,
@@ -238,7 +248,9 @@ impl Index {
         queue: &Queue,
         agent: impl Fn(AgentId) -> Option<&'a Agent>,
     ) {
-        self.queue_by_name.insert((queue.tenant, queue.name.clone()), queue.id);
+        if self.queue_by_name.insert((queue.tenant, queue.name.clone()), queue.id).is_none() {
+            self.use_of(queue.tenant).queues += 1;
+        }
         let hall = self.halls.entry(queue.id).or_default();
         if hall.strategy == queue.rules.strategy {
             return;
@@ -262,6 +274,7 @@ impl Index {
 
     pub(crate) fn remove_queue(&mut self, queue: &Queue) {
         self.queue_by_name.remove(&(queue.tenant, queue.name.clone()));
+        self.use_of(queue.tenant).queues -= 1;
         self.latest_class = None;
         let Some(hall) = self.halls.remove(&queue.id) else { return };
         for id in hall.classes.into_values() {
@@ -271,6 +284,10 @@ impl Index {
                 self.free_classes.push(id);
             }
         }
+    }
+
+    pub(crate) fn use_of(&mut self, tenant: TenantId) -> &mut Usage {
+        self.usage.entry(tenant).or_default()
     }
 
     /// The class of a contact, which has one more user now; made when there is none.
@@ -347,6 +364,7 @@ impl Index {
 
 impl Index {
     pub(crate) fn add_contact(&mut self, contact: &Contact) {
+        self.use_of(contact.tenant).contacts += 1;
         let id = self.use_class(contact);
         self.count(contact, 1);
         self.waited_for.extend(alone(contact));
@@ -357,6 +375,7 @@ impl Index {
     }
 
     pub(crate) fn remove_contact(&mut self, contact: &Contact) {
+        self.use_of(contact.tenant).contacts -= 1;
         self.count(contact, -1);
         if let Some(alone) = alone(contact) {
             self.waited_for.remove(&alone);
@@ -556,6 +575,14 @@ impl Index {
         plan.next_at.map(|at| (at, Deadline::Plan(plan.id)))
     }
 
+    /// When a calendar closes, as far as anybody has said what time it is.
+    pub(crate) fn calendar_deadline(
+        calendar: &Calendar,
+        wall: Option<WallAnchor>,
+    ) -> Option<(ClusterTime, Deadline)> {
+        Some((wall?.moment_of(calendar.closes?), Deadline::Calendar(calendar.id)))
+    }
+
     pub(crate) fn last_agent_deadline(row: &LastAgent) -> (ClusterTime, Deadline) {
         (row.expires, Deadline::LastAgent(row.queue, row.caller.clone()))
     }
@@ -595,6 +622,9 @@ pub(crate) struct Comparable<'a> {
     skills: &'a BTreeMap<(TenantId, Name), SkillId>,
     queues: &'a BTreeMap<(TenantId, Name), QueueId>,
     agents: &'a BTreeMap<(TenantId, Name), AgentId>,
+    calendars: &'a BTreeMap<(TenantId, Name), CalendarId>,
+    tenants: &'a BTreeMap<Name, TenantId>,
+    usage: BTreeMap<TenantId, Usage>,
     deadlines: &'a BTreeSet<(ClusterTime, Deadline)>,
     confirming: usize,
     class_count: usize,
@@ -641,6 +671,14 @@ impl Index {
             skills: &self.skill_by_name,
             queues: &self.queue_by_name,
             agents: &self.agent_by_name,
+            calendars: &self.calendar_by_name,
+            tenants: &self.tenant_by_name,
+            usage: self
+                .usage
+                .iter()
+                .filter(|(_, usage)| **usage != Usage::default())
+                .map(|(tenant, usage)| (*tenant, *usage))
+                .collect(),
             deadlines: &self.deadlines,
             confirming: self.confirming,
             class_count: self.class_count,

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use super::Judge;
 use crate::{
-    entity::{Contact, Occasion, Plan, QueueInterval, SiteInterval},
-    ids::{QueueId, SiteId},
+    entity::{
+        Agent, AgentInterval, Contact, NotReadyReason, Occasion, Plan, QueueInterval, SiteInterval,
+        WorkState,
+    },
+    ids::{AgentId, QueueId, SiteId, TenantId},
     limits::INTERVALS_KEPT_MS,
     state::State,
-    time::ClusterTime,
+    time::{ClusterTime, Millis},
 };
 
 impl Judge {
@@ -21,8 +24,11 @@ impl Judge {
             Err(format!("{what}: the judge says\n{ours}\nbut the state says\n{theirs}"))
         };
         for agent in state.agents().iter() {
+            // What was counted is compared below.
+            let counted = AgentInterval::default();
+            let plain = Agent { counted, ..agent.clone() };
             let ours = self.agents.get(&agent.id);
-            if ours != Some(agent) {
+            if ours != Some(&plain) {
                 return difference("agent", format!("{ours:#?}"), format!("{agent:#?}"));
             }
         }
@@ -77,6 +83,46 @@ impl Judge {
         Ok(())
     }
 
+    /// Counts what an agent did until now, and what they begin.
+    pub(super) fn count_agent(
+        &mut self,
+        agent: AgentId,
+        tenant: TenantId,
+        logged_in: bool,
+        (was, spent, is): (&WorkState, Millis, &WorkState),
+    ) {
+        if !logged_in {
+            return;
+        }
+        let start = self.now.0 / 900_000 * 900_000;
+        let row = self.agent_sums.entry((start, agent)).or_insert(AgentInterval {
+            start: ClusterTime(start),
+            agent,
+            tenant,
+            ..AgentInterval::default()
+        });
+        match was {
+            WorkState::Ready => row.available.0 += spent.0,
+            WorkState::Busy(_) => row.talk.0 += spent.0,
+            WorkState::WrapUp(_) => row.wrap_up.0 += spent.0,
+            WorkState::NotReady(_) | WorkState::Paused { .. } => row.not_ready.0 += spent.0,
+            WorkState::Offered(_) => {
+                row.ringing.0 += spent.0;
+                use NotReadyReason::{Declined, DeviceBusy, DeviceFailed, Rona};
+                if let WorkState::NotReady(why) | WorkState::Paused { why, .. } = is
+                    && [Rona, Declined, DeviceBusy, DeviceFailed].contains(why)
+                {
+                    row.missed += 1;
+                }
+            }
+        }
+        match is {
+            WorkState::Offered(_) => row.offers += 1,
+            WorkState::Busy(_) => row.answered += 1,
+            _ => {}
+        }
+    }
+
     /// T1: what was counted was counted once.
     pub(super) fn agree_on_sums(&self, state: &State) -> Result<(), String> {
         let kept = |start: u64| start + INTERVALS_KEPT_MS > self.now.0;
@@ -91,6 +137,19 @@ impl Judge {
             if ours != Some(row) {
                 return Err(format!("T1: the judge counts\n{ours:#?}\nand the state\n{row:#?}"));
             }
+        }
+        let mut open = BTreeMap::new();
+        for agent in state.agents().iter().filter(|agent| !agent.counted.is_empty()) {
+            open.insert((agent.counted.start.0, agent.id), agent.counted);
+        }
+        for row in state.agent_intervals().iter() {
+            open.insert((row.start.0, row.agent), *row);
+        }
+        open.retain(|(start, _), _| kept(*start));
+        let mut ours = self.agent_sums.clone();
+        ours.retain(|(start, _), row| kept(*start) && !row.is_empty());
+        if ours != open {
+            return Err(format!("T1: the judge counts\n{ours:#?}\nand the state\n{open:#?}"));
         }
         let queues = self.queue_sums.values().filter(|row| kept(row.start.0));
         let mut queues =

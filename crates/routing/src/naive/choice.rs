@@ -9,7 +9,7 @@ use crate::{
         WorkState,
     },
     ids::{AgentId, ContactId, OfferNumber, Ordinal, SiteId, SkillId},
-    limits::OFFER_BACKSTOP_MS,
+    limits::{OFFER_BACKSTOP_MS, RING_ALL_MAX},
     requirement::BoundRequirement,
     rules::{OwnRequirement, Trigger, Urgent},
     strategy::Strategy,
@@ -21,27 +21,48 @@ impl Judge {
         for queue in std::mem::take(&mut self.vacated) {
             self.overflow_unstaffed(queue);
         }
-        while let Some((contact, agent, next)) = self.next_match() {
-            self.seconds.insert(contact, next);
-            let queue = self.contacts[&contact].queue;
-            self.sums(queue).offers += 1;
-            self.last_offer += 1;
-            let number = OfferNumber(self.last_offer);
-            let ring = self.queues[&self.contacts[&contact].queue].ring;
-            let expires = ClusterTime(self.now.0 + ring.0 + OFFER_BACKSTOP_MS);
-            self.offers.insert(number, (contact, agent, expires));
-            if let Some(row) = self.contacts.get_mut(&contact) {
-                row.state = ContactState::Offered { offer: number, agent };
-                row.offers += 1;
+        while let Some((id, agent, next)) = self.next_match() {
+            self.seconds.insert(id, next);
+            let was = self.contacts[&id].clone();
+            if let Some(row) = self.contacts.get_mut(&id) {
                 row.left_by = None;
                 row.preferred = None;
             }
-            let queue = self.contacts[&contact].queue;
-            self.enter(agent, WorkState::Offered(number));
-            let in_turns = self.queues[&queue].rules.strategy == Strategy::RoundRobin;
-            if in_turns && let Some(row) = self.agents.get_mut(&agent) {
-                row.asked.insert(queue, self.ordinal);
+            self.offer(id, agent);
+            let strategy = self.queues[&was.queue].rules.strategy;
+            if strategy != Strategy::RingAll || was.preferred.is_some() {
+                continue;
             }
+            for _ in 1..RING_ALL_MAX {
+                let contact = &self.contacts[&id];
+                let mut able = self.able(contact);
+                able.retain(|agent| was.left_by != Some(agent.id));
+                let Some(agent) = self.best(contact, &able) else { break };
+                self.offer(id, agent);
+            }
+        }
+    }
+
+    /// An agent's phone rings for a contact.
+    fn offer(&mut self, id: ContactId, agent: AgentId) {
+        let queue = self.contacts[&id].queue;
+        self.sums(queue).offers += 1;
+        self.last_offer += 1;
+        let number = OfferNumber(self.last_offer);
+        let expires = ClusterTime(self.now.0 + self.queues[&queue].ring.0 + OFFER_BACKSTOP_MS);
+        self.offers.insert(number, (id, agent, expires));
+        if let Some(row) = self.contacts.get_mut(&id) {
+            row.offers += 1;
+            if let ContactState::Offered { .. } = row.state {
+                row.ringing.push((number, agent));
+            } else {
+                row.state = ContactState::Offered { offer: number, agent };
+            }
+        }
+        self.enter(agent, WorkState::Offered(number));
+        let in_turns = self.queues[&queue].rules.strategy == Strategy::RoundRobin;
+        if in_turns && let Some(row) = self.agents.get_mut(&agent) {
+            row.asked.insert(queue, self.ordinal);
         }
     }
 
@@ -51,6 +72,7 @@ impl Judge {
         let spent = Millis(self.now.0 - row.work_since.0);
         let logged_in = row.login != LoginState::LoggedOut;
         let (was, site, after) = (row.work.clone(), row.site, row.after);
+        let tenant = row.tenant;
         let bucket = match row.work {
             WorkState::Busy(_) => Some(&mut row.tally.talk),
             WorkState::WrapUp(_) => Some(&mut row.tally.wrap_up),
@@ -63,10 +85,12 @@ impl Judge {
         if let WorkState::Busy(_) = work {
             row.tally.contacts += 1;
         }
+        let is = work.clone();
         row.work = work;
         row.work_since = self.now;
         row.turn = self.ordinal;
         row.after = None;
+        self.count_agent(agent, tenant, logged_in, (&was, spent, &is));
         if logged_in && spent.0 > 0 {
             let sums = self.site_sums(site);
             match was {
@@ -92,28 +116,36 @@ impl Judge {
             self.contacts.values().filter(|c| c.state == ContactState::Queued).collect();
         waiting.sort_by_key(|c| order(c));
         for contact in waiting {
-            let mut able: Vec<&Agent> = self
-                .agents
-                .values()
-                .filter(|agent| self.may_talk(contact, agent))
-                .filter(|agent| !self.is_held(contact, agent))
-                .collect();
-            able.sort_by_key(|agent| (self.rank(contact, agent), agent.idle_since, agent.id));
+            let mut able = self.able(contact);
             if able.len() > 1 {
                 able.retain(|agent| contact.left_by != Some(agent.id));
             }
-            let prefers_site = self.queues[&contact.queue].site_choice != SiteChoice::Any;
-            let best = |able: &[&Agent]| {
-                let preferred = able.iter().find(|agent| agent.site == contact.serving);
-                let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
-                best.map(|agent| agent.id)
-            };
-            if let Some(agent) = best(&able) {
+            if let Some(agent) = self.best(contact, &able) {
                 able.retain(|other| other.id != agent);
-                return Some((contact.id, agent, best(&able)));
+                return Some((contact.id, agent, self.best(contact, &able)));
             }
         }
         None
+    }
+
+    /// Who may be asked for a contact, in the order of its queue.
+    fn able(&self, contact: &Contact) -> Vec<&Agent> {
+        let mut able: Vec<&Agent> = self
+            .agents
+            .values()
+            .filter(|agent| self.may_talk(contact, agent))
+            .filter(|agent| !self.is_held(contact, agent))
+            .collect();
+        able.sort_by_key(|agent| (self.rank(contact, agent), agent.idle_since, agent.id));
+        able
+    }
+
+    /// The first of those in that order: of the preferred site, if the queue has one.
+    fn best(&self, contact: &Contact, able: &[&Agent]) -> Option<AgentId> {
+        let prefers_site = self.queues[&contact.queue].site_choice != SiteChoice::Any;
+        let preferred = able.iter().find(|agent| agent.site == contact.serving);
+        let best = if prefers_site { preferred.or(able.first()) } else { able.first() };
+        best.map(|agent| agent.id)
     }
 
     /// Who is asked first by the queue's strategy: the smallest.
@@ -124,7 +156,7 @@ impl Judge {
             .map(|skill| agent.skills.get(skill).copied().map_or(0, i64::from))
             .sum();
         match self.queues[&contact.queue].rules.strategy {
-            Strategy::LongestIdle => (0, 0),
+            Strategy::LongestIdle | Strategy::RingAll => (0, 0),
             Strategy::RoundRobin => (0, agent.asked.get(&contact.queue).map_or(0, |at| at.0)),
             Strategy::MostSkilled => (-fit, 0),
             Strategy::LeastSkilled => (fit, 0),

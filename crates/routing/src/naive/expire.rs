@@ -4,7 +4,7 @@ use super::{Judge, choice::follow_row};
 use crate::{
     command::{DeclineCause, OfferEnd},
     entity::{ContactState, EndReason, WorkState},
-    ids::{AgentId, ContactId, OfferNumber, Ordinal},
+    ids::{AgentId, CalendarId, ContactId, OfferNumber, Ordinal},
     limits::OFFER_BACKSTOP_MS,
     time::ClusterTime,
 };
@@ -35,6 +35,9 @@ impl Judge {
             for plan in self.plans.values() {
                 due.extend(plan.next_at.map(|at| (at, 9, plan.id.0, Due::Plan(plan.id))));
             }
+            for (at, calendar) in self.closings() {
+                due.push((at, 10, u64::from(calendar.0), Due::Close(calendar)));
+            }
             due.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
             let Some((_, _, _, what)) = due.into_iter().find(|(at, ..)| *at <= self.now) else {
                 break;
@@ -54,6 +57,7 @@ impl Judge {
                     self.overflow_if_due(contact);
                 }
                 Due::Plan(plan) => self.step_plan(plan),
+                Due::Close(calendar) => self.begin_hours(calendar),
                 Due::Alone(contact) => {
                     if let Some(row) = self.contacts.get_mut(&contact) {
                         row.preferred = None;
@@ -97,4 +101,5 @@ enum Due {
     Stage(ContactId),
     Alone(ContactId),
     Plan(Ordinal),
+    Close(CalendarId),
 }

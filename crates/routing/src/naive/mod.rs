@@ -11,6 +11,7 @@
 //! sites in `sites`, when time passes in `expire`, leaving a queue in `overflow`, the comparison in `agree`.
 
 mod agree;
+mod calendar;
 mod choice;
 mod expire;
 mod overflow;
@@ -24,10 +25,11 @@ use crate::{
     AgentPhone, CallerLeg,
     command::{Command, OfferEnd},
     entity::{
-        Agent, Contact, ContactState, DeviceState, Direction, EndReason, LoginState, LogoutAfter,
-        NotReadyReason, Plan, Queue, QueueInterval, Site, SiteInterval, Tally, WorkState,
+        Agent, AgentInterval, Contact, ContactState, DeviceState, Direction, EndReason, LoginState,
+        LogoutAfter, NotReadyReason, Plan, Queue, QueueInterval, Site, SiteInterval, Tally,
+        WorkState,
     },
-    ids::{AgentId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId},
+    ids::{AgentId, CalendarId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId},
     limits::CONFIRM_HOLD_MS,
     name::{CallerNumber, Name},
     requirement::BoundRequirement,
@@ -59,6 +61,11 @@ pub struct Judge {
     plans: BTreeMap<Ordinal, Plan>,
     /// Queues that an agent has left, in the running command.
     vacated: Vec<QueueId>,
+    /// What time it was, and at which moment.
+    wall: Option<(ClusterTime, u64)>,
+    /// Hours of calendars, until when they say anything, and when they close next.
+    calendars: BTreeMap<CalendarId, calendar::Hours>,
+    agent_sums: BTreeMap<(u64, AgentId), AgentInterval>,
 }
 
 impl Judge {
@@ -76,23 +83,46 @@ impl Judge {
     /// `state` is that state afterwards; only configuration is read from it.
     pub fn follow(&mut self, group: GroupId, command: &Command, state: &State) {
         match command {
+            Command::PutAgent { agent, .. } | Command::ConfigureAgent { agent, .. } => {
+                // They may have been the last who could serve somebody.
+                let before = self.agents.values().find(|row| row.name == agent.name);
+                self.vacated.extend(before.into_iter().flat_map(|row| row.queues.iter().copied()));
+                self.copy_configuration(state);
+            }
+            Command::AnchorWall { utc } => self.anchor_wall(*utc),
+            Command::PutCalendar { calendar, .. } => {
+                self.copy_configuration(state);
+                let mut rows = state.calendars().iter();
+                let id = rows.find(|row| row.name == calendar.name).map(|row| row.id);
+                self.put_calendar(calendar, id);
+            }
             Command::PutSite { .. }
-            | Command::PutAgent { .. }
+            | Command::RemoveCalendar { .. }
+            | Command::PutTenant { .. }
+            | Command::RemoveTenant { .. }
+            | Command::ChangeList { .. }
             | Command::RemoveAgent { .. }
             | Command::PutNumber { .. }
             | Command::RemoveNumber { .. }
             | Command::RemoveQueue { .. }
-            | Command::ConfigureAgent { .. }
             | Command::ConfigureNumber { .. }
             | Command::ContinueWork => self.copy_configuration(state),
+            Command::RetireQueue { queue, to, .. } => self.retire(queue, to, state),
             Command::PutQueue { queue, .. } | Command::ConfigureQueue { queue, .. } => {
                 self.copy_configuration(state);
                 let changed: Vec<Queue> =
                     self.queues.values().filter(|row| row.name == queue.name).cloned().collect();
                 for row in changed {
                     let waiting = self.contacts.values_mut().filter(|c| c.queue == row.id);
-                    let now = self.now;
-                    waiting.filter(|c| c.is_waiting()).for_each(|c| follow_row(c, &row, now));
+                    let (now, mut any) = (self.now, false);
+                    for contact in waiting.filter(|c| c.is_waiting()) {
+                        follow_row(contact, &row, now);
+                        any = true;
+                    }
+                    if any {
+                        self.overflow_unstaffed(row.id);
+                        self.close_if_due(row.id);
+                    }
                 }
             }
             Command::SetSiteState { site, state } => {
@@ -118,7 +148,7 @@ impl Judge {
                         queue: number.queue,
                         requirement: BoundRequirement::anybody().into(),
                         own_requirement: number.requirement.clone(),
-                        priority: number.priority,
+                        priority: self.priority(number, &enqueue.caller, state),
                         effective_arrival_ms: 0,
                         arrival,
                         admitted: self.now,
@@ -141,6 +171,7 @@ impl Judge {
                         entered: self.now,
                         visited: Vec::new(),
                         failed_offers: Vec::new(),
+                        ringing: Vec::new(),
                     };
                     self.come(&mut contact);
                     let queue = self.queues[&contact.queue].clone();
@@ -216,9 +247,7 @@ impl Judge {
 
     /// Follows [`State::unconfirm`].
     pub fn unconfirm(&mut self, id: ContactId) {
-        if let Some(ContactState::Offered { offer, .. }) = self.contacts.get(&id).map(|c| c.state) {
-            self.end_offer(offer, None, OfferEnd::ContactGone);
-        }
+        self.end_all_offers(id);
         if let Some(contact) = self.contacts.get_mut(&id)
             && contact.state == ContactState::Queued
         {
@@ -272,6 +301,7 @@ impl Judge {
                 }
             };
             let queue = contact.queue;
+            let leaves = self.queues[&queue].retiring.is_some();
             self.free(agent, then);
             self.limit_wrap_up(agent, queue);
             let now = self.now;
@@ -280,6 +310,9 @@ impl Judge {
             sums.talk.0 += now.0 - since.0;
             if let Some(row) = self.agents.get_mut(&agent) {
                 row.idle_since = self.now;
+            }
+            if leaves {
+                self.overflow_if_due(id);
             }
         }
         self.settle();
@@ -311,6 +344,7 @@ impl Judge {
                     turn: self.ordinal,
                     asked: BTreeMap::new(),
                     after: None,
+                    counted: AgentInterval::default(),
                     ..row.clone()
                 },
                 Some(agent) => Agent {

@@ -5,10 +5,14 @@ use super::{
     choice::{follow_row, qualified},
 };
 use crate::{
-    entity::{Contact, ContactState, EndReason, LoginState, Queue, SiteChoice},
+    entity::{
+        Contact, ContactState, EndReason, LoginState, Progress, Queue, Retirement, SiteChoice,
+    },
     ids::{ContactId, QueueId},
     limits::{OFFER_BACKSTOP_MS, VISITED_MAX},
+    name::Name,
     rules::{Target, Trigger},
+    state::State,
     time::ClusterTime,
 };
 
@@ -18,6 +22,13 @@ impl Judge {
         loop {
             let queue = self.queues[&contact.queue].clone();
             follow_row(contact, &queue, self.now);
+            if let Some(retirement) = &queue.retiring
+                && let Target::Queue(to) = retirement.to
+            {
+                contact.visited.push(contact.queue);
+                contact.queue = to;
+                continue;
+            }
             let mut left = false;
             for rule in &queue.rules.overflow {
                 let applies = match rule.when {
@@ -26,6 +37,7 @@ impl Judge {
                         self.expected(&queue).is_none_or(|wait| wait > most.0)
                     }
                     Trigger::Unstaffed => !self.is_staffed(contact),
+                    Trigger::Closed => !self.is_open(queue.id),
                     Trigger::Waited(_) => false,
                 };
                 if applies
@@ -64,12 +76,14 @@ impl Judge {
         self.agents.values().any(|a| a.login != LoginState::LoggedOut && qualified(contact, a))
     }
 
-    fn may_go(&self, contact: &Contact, to: QueueId) -> bool {
+    pub(super) fn may_go(&self, contact: &Contact, to: QueueId) -> bool {
         let Some(queue) = self.queues.get(&to) else { return false };
         to != contact.queue
             && !contact.visited.contains(&to)
             && contact.visited.len() < VISITED_MAX
             && self.line(to) < u64::from(queue.length_max)
+            && queue.retiring.is_none()
+            && self.is_open(to)
     }
 
     fn expected(&self, queue: &Queue) -> Option<u64> {
@@ -93,6 +107,9 @@ impl Judge {
     /// A contact's stage came: it may have been in its queue for long enough.
     pub(super) fn overflow_if_due(&mut self, id: ContactId) {
         let Some(contact) = self.contacts.get(&id).cloned() else { return };
+        if let Some(retirement) = self.queues[&contact.queue].retiring.clone() {
+            return self.overflow(&contact, &retirement.to);
+        }
         let waited = self.now.0 - contact.entered.0;
         for rule in &self.queues[&contact.queue].rules.overflow.clone() {
             let Trigger::Waited(after) = rule.when else { continue };
@@ -125,7 +142,7 @@ impl Judge {
         }
     }
 
-    fn overflow(&mut self, contact: &Contact, to: &Target<QueueId>) {
+    pub(super) fn overflow(&mut self, contact: &Contact, to: &Target<QueueId>) {
         let now = self.now;
         match contact.state {
             ContactState::Connected { .. } => return,
@@ -152,6 +169,35 @@ impl Judge {
         self.contacts.insert(moved.id, moved);
         self.sums(contact.queue).overflowed_out += 1;
         self.sums(*to).overflowed_in += 1;
+        self.forget_if_empty(contact.queue);
+    }
+
+    /// A queue is taken out: who waits there goes.
+    pub(super) fn retire(&mut self, name: &Name, to: &Target<Name>, state: &State) {
+        let named = |name: &Name| self.queues.values().find(|row| row.name == *name).map(|q| q.id);
+        let Some(id) = named(name) else { return };
+        let to = match to {
+            Target::Queue(name) => named(name).map_or(Target::Away, Target::Queue),
+            Target::Away => Target::Away,
+        };
+        if let Some(row) = self.queues.get_mut(&id) {
+            row.retiring = Some(Retirement { to: to.clone(), progress: Progress::Cleared });
+        }
+        let waiting = self.contacts.values().filter(|c| c.queue == id && c.is_waiting());
+        let waiting: Vec<ContactId> = waiting.map(|c| c.id).collect();
+        for contact in waiting {
+            let contact = self.contacts[&contact].clone();
+            self.overflow(&contact, &to);
+        }
+        self.copy_configuration(state);
+    }
+
+    /// The last contact of a queue that was taken out is gone.
+    pub(super) fn forget_if_empty(&mut self, queue: QueueId) {
+        let retired = self.queues.get(&queue).is_some_and(|row| row.retiring.is_some());
+        if retired && self.contacts.values().all(|contact| contact.queue != queue) {
+            self.queues.remove(&queue);
+        }
     }
 }
 

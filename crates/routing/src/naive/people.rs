@@ -138,13 +138,15 @@ impl Judge {
     pub(super) fn accept(&mut self, number: OfferNumber, id: ContactId) {
         let now = self.now;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let rung = self.offers.get(&number).map(|(_, agent, _)| *agent);
         let agent = match (contact.state, contact.last_offer) {
-            (ContactState::Offered { agent, .. }, _) => agent,
+            (ContactState::Offered { agent, .. }, _) => rung.unwrap_or(agent),
             (_, Some((_, agent))) => agent,
             (_, None) => return,
         };
         contact.state = ContactState::Connected { agent, offer: number, since: now };
         contact.widen_at = None;
+        contact.ringing.clear();
         let contact = self.contacts[&id].clone();
         self.offers.remove(&number);
         self.enter(agent, WorkState::Busy(id));
@@ -169,6 +171,20 @@ impl Judge {
             let until = ClusterTime(now.0 + rule.remembered.0);
             self.last_agents.insert((contact.queue, contact.caller), (agent, until));
         }
+        let others = self.offers.iter().filter(|(_, (of, ..))| *of == id);
+        let others: Vec<OfferNumber> = others.map(|(offer, _)| *offer).collect();
+        for other in others {
+            self.end_offer(other, None, OfferEnd::AnsweredElsewhere);
+        }
+    }
+
+    /// Nobody's phone rings for a contact any more.
+    pub(super) fn end_all_offers(&mut self, id: ContactId) {
+        let offers = self.offers.iter().filter(|(_, (of, ..))| *of == id);
+        let offers: Vec<OfferNumber> = offers.map(|(offer, _)| *offer).collect();
+        for offer in offers {
+            self.end_offer(offer, None, OfferEnd::ContactGone);
+        }
     }
 
     pub(super) fn end_offer(
@@ -183,8 +199,17 @@ impl Judge {
             self.sums(queue).offers_failed += 1;
         }
         let at = self.now;
-        if let Some(row) = self.contacts.get_mut(&contact) {
-            row.state = ContactState::Queued;
+        let rung = self.offers.iter().filter(|(_, (of, ..))| *of == contact);
+        let mut rung: Vec<_> = rung.map(|(offer, (_, agent, _))| (*offer, *agent)).collect();
+        if let Some(row) = self.contacts.get_mut(&contact)
+            && row.is_waiting()
+        {
+            row.state = match rung.first().copied() {
+                Some((offer, agent)) => ContactState::Offered { offer, agent },
+                None => ContactState::Queued,
+            };
+            rung.drain(..rung.len().min(1));
+            row.ringing = rung;
             row.last_offer = Some((number, agent));
             row.failed_offers.push(FailedOffer { offer: number, agent, at, how });
             if row.failed_offers.len() > FAILED_OFFERS_KEPT {
@@ -197,9 +222,7 @@ impl Judge {
     pub(super) fn free(&mut self, agent: AgentId, then: Option<WorkState>) {
         let Some(row) = self.agents.get_mut(&agent) else { return };
         let leaves = row.logout_after == LogoutAfter::Contact;
-        let work = if leaves {
-            WorkState::NotReady(NotReadyReason::Unspecified)
-        } else if let Some(WorkState::WrapUp(until)) = then {
+        let work = if let Some(WorkState::WrapUp(until)) = then {
             WorkState::WrapUp(until)
         } else if let Some(reason) = row.next_not_ready.take() {
             WorkState::NotReady(reason)
@@ -208,6 +231,7 @@ impl Judge {
         };
         self.enter(agent, work);
         if leaves && let Some(row) = self.agents.get_mut(&agent) {
+            row.work = WorkState::NotReady(NotReadyReason::Unspecified);
             row.logout_after = LogoutAfter::No;
             row.login = LoginState::LoggedOut;
             row.next_not_ready = None;
@@ -230,9 +254,7 @@ impl Judge {
         let Some(contact) = self.contacts.get(&id).cloned() else { return };
         match contact.state {
             ContactState::Queued | ContactState::Unconfirmed => {}
-            ContactState::Offered { offer, .. } => {
-                self.end_offer(offer, None, OfferEnd::ContactGone);
-            }
+            ContactState::Offered { .. } => self.end_all_offers(id),
             ContactState::Connected { agent, .. } => {
                 let wrap_up = self.queues[&contact.queue].wrap_up;
                 let until = ClusterTime(self.now.0 + wrap_up.0);
@@ -268,6 +290,7 @@ impl Judge {
         }
         self.contacts.remove(&id);
         self.seconds.remove(&id);
+        self.forget_if_empty(contact.queue);
         let lost = matches!(reason, EndReason::LegLost | EndReason::CallerGone);
         if lost && contact.is_waiting() && !contact.caller.is_withheld() {
             let expires = ClusterTime(self.now.0 + RESERVATION_MS);

@@ -3,7 +3,7 @@
 use super::{Judge, choice::qualified};
 use crate::{
     entity::{Contact, Direction, LoginState, Site, SiteChoice, SiteState},
-    ids::{ContactId, Ordinal, SiteId},
+    ids::{ContactId, Ordinal, QueueId, SiteId},
     time::ClusterTime,
 };
 
@@ -119,12 +119,19 @@ impl Judge {
                 let mut queues = (*row.queues).clone();
                 queues.retain(|queue| !leave.contains(queue));
                 row.asked.retain(|queue, _| !leave.contains(queue));
-                queues.extend(join.iter().filter(|queue| self.queues.contains_key(queue)));
+                let stays = |queue: &QueueId| {
+                    self.queues.get(queue).is_some_and(|row| row.retiring.is_none())
+                };
+                queues.extend(join.iter().filter(|queue| stays(queue)));
                 row.queues = queues.into();
             }
+            self.vacated.extend(leave.iter().copied());
         }
         if !plan.weights.is_empty() {
             self.queues.values_mut().for_each(|queue| queue.assigned.clear());
+        }
+        for queue in std::mem::take(&mut self.vacated) {
+            self.overflow_unstaffed(queue);
         }
         self.move_waiting(true);
     }

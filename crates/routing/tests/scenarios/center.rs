@@ -9,12 +9,12 @@ use tandem_routing::{
     entity::{DeviceState, EndReason, LoginState, NotReadyReason, SiteState, WorkState},
     ids::{AgentId, ContactId, GroupId, OfferNumber, SiteId, TenantId},
     invariants,
-    limits::CONFIRM_HOLD_MS,
+    limits::{CLUSTER_TIME_JUMP_MS_MAX, CONFIRM_HOLD_MS},
     naive::Judge,
     name::{CallerNumber, Name},
     state::State,
     table::table_byte,
-    time::Millis,
+    time::{Millis, UtcMillis},
 };
 
 use crate::{
@@ -73,7 +73,9 @@ impl Center {
     fn act(&mut self, line: &mut Line) -> Result<Shown, String> {
         match line.verb.as_str() {
             "site" | "open" | "drain" | "close" | "weight" => self.site(line),
-            "queue" | "number" | "agent" | "remove-queue" | "remove-agent" => self.configure(line),
+            "queue" | "number" | "agent" | "remove-queue" | "remove-agent" | "retire" => {
+                self.configure(line)
+            }
             "login" | "logout" | "ready" | "not-ready" | "phone" | "release" => self.agent(line),
             "extend" => {
                 let agent = line.word("the agent").and_then(|word| parsed(&word))?;
@@ -89,6 +91,21 @@ impl Center {
                 Ok(Vec::new())
             }
             "plan" => Ok(self.apply(&configure::plan(line)?)),
+            "calendar" => Ok(self.apply(&configure::calendar(line)?)),
+            "list" => Ok(self.apply(&configure::list(line)?)),
+            "tenant" => Ok(self.apply(&configure::tenant(line)?)),
+            "clock" => {
+                let utc = UtcMillis(millis(&line.word("what it says")?)?);
+                Ok(self.apply(&Command::AnchorWall { utc }))
+            }
+            "remove-calendar" => {
+                let calendar = line.word("the calendar").and_then(|word| parsed(&word))?;
+                Ok(self.apply(&Command::RemoveCalendar { tenant: TENANT, calendar }))
+            }
+            "remove-tenant" => {
+                let name = line.word("the tenant").and_then(|word| parsed(&word))?;
+                Ok(self.apply(&Command::RemoveTenant { name }))
+            }
             "undo" => {
                 let plan = self.state.plans().iter().next_back().map(|plan| plan.id);
                 let plan = plan.unwrap_or_default();
@@ -117,7 +134,10 @@ impl Center {
     }
 
     fn configure(&mut self, line: &mut Line) -> Result<Shown, String> {
-        Ok(self.apply(&configure::command(line)?))
+        let tenant = line.setting("tenant", parsed::<Name>)?;
+        let tenant = tenant.map_or(Some(TENANT), |name| self.state.tenant_named(&name));
+        let tenant = tenant.ok_or("there is no such tenant")?;
+        Ok(self.apply(&configure::command(line, tenant)?))
     }
 
     fn agent(&mut self, line: &mut Line) -> Result<Shown, String> {
@@ -199,8 +219,14 @@ impl Center {
         let row = self.state.contacts().get(&contact);
         // `offer=1`: the first that was made for this contact, current or not.
         let made = self.offers.get(&contact).cloned().unwrap_or_default();
+        let by = line.setting("by", parsed::<Name>)?.map(|agent| self.agent_id(&agent));
+        let by = by.transpose()?.and_then(|agent| {
+            let mut current = row?.current_offers();
+            current.find(|(_, to)| *to == agent).map(|(offer, _)| offer)
+        });
         let nth = line.setting("offer", parsed::<usize>)?.unwrap_or(made.len());
         let offer = made.get(nth.wrapping_sub(1)).copied().unwrap_or_default();
+        let offer = by.unwrap_or(offer);
         Ok(match line.verb.as_str() {
             "answer" => self.apply(&Command::Accept { offer, contact }),
             "decline" => {
@@ -279,12 +305,17 @@ impl Center {
     fn wait(&mut self, line: &mut Line) -> Result<Shown, String> {
         let until = self.state.now() + Millis(millis(&line.word("how long")?)?);
         let mut shown = Vec::new();
-        while let Some(at) = self.state.next_deadline().filter(|at| *at <= until) {
-            self.begin(at.max(self.state.now()));
+        loop {
+            // An entry may be so much later than the one before, and no more.
+            let next = self.state.now() + Millis(CLUSTER_TIME_JUMP_MS_MAX);
+            let due = self.state.next_deadline().filter(|at| *at <= until);
+            let is_last = due.is_none() && until <= next;
+            self.begin(due.unwrap_or(until).max(self.state.now()).min(next));
             shown.extend(self.apply(&Command::ExpireDue));
+            if is_last {
+                break;
+            }
         }
-        self.begin(until);
-        shown.extend(self.apply(&Command::ExpireDue));
         Ok(shown)
     }
 
@@ -497,6 +528,7 @@ impl Center {
                     OfferEnd::Expired => "expired".to_owned(),
                     OfferEnd::ContactGone => "withdrawn".to_owned(),
                     OfferEnd::Withdrawn => "withdrawn (the agent was set free)".to_owned(),
+                    OfferEnd::AnsweredElsewhere => "over (somebody else answered)".to_owned(),
                     OfferEnd::OwnerLost => "withdrawn (its node was lost)".to_owned(),
                 };
                 format!("{}'s offer to {} is {how}", self.caller(*contact), self.agent_name(*agent))

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use tandem_routing::{
     command::{
-        AgentRules, AgentSpec, Command, MembershipSpec, NumberRules, NumberSpec, PlanSpec,
-        QueueSpec,
+        AgentRules, AgentSpec, CalendarSpec, Command, ListSpec, MembershipSpec, NumberRules,
+        NumberSpec, PlanSpec, QueueSpec, ServiceAbroad,
     },
-    entity::{SiteChoice, Tier},
-    name::Name,
+    entity::{ListUse, Matches, OpenHours, Quotas, SiteChoice, Tier},
+    ids::TenantId,
+    name::{CallerNumber, Name},
     requirement::NamedRequirement,
     rules::{
-        AfterDecline, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement, Step, Target,
-        Trigger, Urgency,
+        AfterDecline, AtClose, Hours, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
+        Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
-    time::Millis,
+    time::{Millis, UtcMillis},
 };
 
 use crate::{
@@ -27,14 +28,18 @@ use crate::{
 ///
 /// # Errors
 /// That it cannot be read.
-pub(crate) fn command(line: &mut Line) -> Result<Command, String> {
+pub(crate) fn command(line: &mut Line, tenant: TenantId) -> Result<Command, String> {
     let name: Name = line.word("the name").and_then(|word| parsed(&word))?;
     match line.verb.as_str() {
-        "queue" => queue(name, line),
-        "remove-queue" => Ok(Command::RemoveQueue { tenant: TENANT, queue: name }),
-        "remove-agent" => Ok(Command::RemoveAgent { tenant: TENANT, agent: name }),
-        "number" => number(name, line),
-        _ => agent(name, line),
+        "queue" => queue(tenant, name, line),
+        "remove-queue" => Ok(Command::RemoveQueue { tenant, queue: name }),
+        "retire" => {
+            let to = line.setting("to", parsed)?.map_or(Target::Away, Target::Queue);
+            Ok(Command::RetireQueue { tenant, queue: name, to })
+        }
+        "remove-agent" => Ok(Command::RemoveAgent { tenant, agent: name }),
+        "number" => number(tenant, name, line),
+        _ => agent(tenant, name, line),
     }
 }
 
@@ -65,7 +70,7 @@ pub(crate) fn plan(line: &mut Line) -> Result<Command, String> {
     Ok(Command::ApplyPlan { tenant: TENANT, plan: Box::new(plan) })
 }
 
-fn number(number: Name, line: &mut Line) -> Result<Command, String> {
+fn number(tenant: TenantId, number: Name, line: &mut Line) -> Result<Command, String> {
     let number = NumberSpec {
         number,
         queue: line.setting("queue", parsed)?.ok_or("queue= is missing")?,
@@ -76,10 +81,12 @@ fn number(number: Name, line: &mut Line) -> Result<Command, String> {
         let (agent, patience) = pair(text)?;
         Ok((parsed(agent)?, time(patience)?))
     })?;
-    Ok(Command::ConfigureNumber { tenant: TENANT, number, rules: NumberRules { prefers } })
+    let lists = line.setting("lists", |text| text.split(',').map(list_rule).collect())?;
+    let rules = NumberRules { prefers, lists: lists.unwrap_or_default() };
+    Ok(Command::ConfigureNumber { tenant, number, rules })
 }
 
-fn agent(name: Name, line: &mut Line) -> Result<Command, String> {
+fn agent(tenant: TenantId, name: Name, line: &mut Line) -> Result<Command, String> {
     let agent = AgentSpec {
         name,
         site: line.setting("site", parsed)?.ok_or("site= is missing")?,
@@ -92,11 +99,12 @@ fn agent(name: Name, line: &mut Line) -> Result<Command, String> {
         tiers: line.setting("tiers", tiers)?.unwrap_or_default(),
         reserves: line.setting("reserve", map)?.unwrap_or_default(),
         attributes: line.setting("attributes", map)?.unwrap_or_default(),
+        abroad: line.setting("abroad", abroad)?.unwrap_or_default(),
     };
-    Ok(Command::ConfigureAgent { tenant: TENANT, agent, rules })
+    Ok(Command::ConfigureAgent { tenant, agent, rules })
 }
 
-fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
+fn queue(tenant: TenantId, name: Name, line: &mut Line) -> Result<Command, String> {
     let default = QueueSpec { wrap_up: Millis(0), ..QueueSpec::named(name) };
     let queue = QueueSpec {
         requirement: line
@@ -144,9 +152,10 @@ fn queue(name: Name, line: &mut Line) -> Result<Command, String> {
         overflow: line
             .setting("overflow", |text| text.split(',').map(overflow).collect())?
             .unwrap_or_default(),
+        hours: line.setting("hours", hours)?,
         answer_within: line.setting("answer-within", time)?.unwrap_or(Millis(20_000)),
     };
-    Ok(Command::ConfigureQueue { tenant: TENANT, queue, rules: Box::new(rules) })
+    Ok(Command::ConfigureQueue { tenant, queue, rules: Box::new(rules) })
 }
 
 /// `20s>other`, `length:5>other`, `expected:60s>away`, `unstaffed>other`.
@@ -156,10 +165,98 @@ fn overflow(text: &str) -> Result<Overflow<Name>, String> {
         Some(("length", length)) => Trigger::Length(parsed(length)?),
         Some(("expected", after)) => Trigger::ExpectedWait(time(after)?),
         None if when == "unstaffed" => Trigger::Unstaffed,
+        None if when == "closed" => Trigger::Closed,
         _ => Trigger::Waited(time(when)?),
     };
     let to = if to == "away" { Target::Away } else { Target::Queue(parsed(to)?) };
     Ok(Overflow { when, to })
+}
+
+/// `office`; with `!` at the end those who wait leave when it closes.
+fn hours(text: &str) -> Result<Hours<Name>, String> {
+    let (calendar, at_close) = match text.strip_suffix('!') {
+        Some(calendar) => (calendar, AtClose::Leave),
+        None => (text, AtClose::Stay),
+    };
+    Ok(Hours { calendar: parsed(calendar)?, at_close })
+}
+
+/// `pests:refuse`, `friends:only`, `vip:5`.
+fn list_rule(text: &str) -> Result<(Name, ListUse), String> {
+    let (list, rule) = pair(text)?;
+    let rule = match rule {
+        "refuse" => ListUse::Refuse,
+        "only" => ListUse::Only,
+        priority => ListUse::Priority(parsed(priority)?),
+    };
+    Ok((parsed(list)?, rule))
+}
+
+/// `acme:sales:spanish=3,other:help`.
+fn abroad(text: &str) -> Result<BTreeMap<Name, ServiceAbroad>, String> {
+    let mut all: BTreeMap<Name, ServiceAbroad> = BTreeMap::new();
+    for part in text.split(',') {
+        let (tenant, rest) = pair(part)?;
+        let (queue, skill) = rest.split_once(':').map_or((rest, None), |(q, s)| (q, Some(s)));
+        let service = all.entry(parsed(tenant)?).or_default();
+        service.queues.insert(parsed(queue)?);
+        if let Some((skill, level)) = skill.and_then(|skill| skill.split_once('=')) {
+            service.skills.insert(parsed(skill)?, parsed(level)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Opening hours: `calendar office open=9h-17h,33h-41h until=48h`.
+///
+/// # Errors
+/// That it cannot be read.
+pub(crate) fn calendar(line: &mut Line) -> Result<Command, String> {
+    let span = |text: &str| {
+        let (from, to) = text.split_once('-').ok_or("write a span as 9h-17h")?;
+        Ok(OpenHours { from: UtcMillis(millis(from)?), to: UtcMillis(millis(to)?) })
+    };
+    let calendar = CalendarSpec {
+        name: line.word("the name").and_then(|word| parsed(&word))?,
+        source: String::new(),
+        open: line.setting("open", |text| text.split(',').map(span).collect())?.unwrap_or_default(),
+        until: UtcMillis(line.setting("until", millis)?.ok_or("until= is missing")?),
+    };
+    Ok(Command::PutCalendar { tenant: TENANT, calendar })
+}
+
+/// Callers in a list: `list pests add=+441,+442* remove=+443`.
+///
+/// # Errors
+/// That it cannot be read.
+pub(crate) fn list(line: &mut Line) -> Result<Command, String> {
+    let list = line.word("the list").and_then(|word| parsed(&word))?;
+    let entry = |text: &str| {
+        Ok(match text.strip_suffix('*') {
+            Some(start) => (CallerNumber::new(start), Matches::Prefix),
+            None => (CallerNumber::new(text), Matches::Exactly),
+        })
+    };
+    let add = line.setting("add", |text| text.split(',').map(entry).collect())?;
+    let remove =
+        line.setting("remove", |text| Ok(text.split(',').map(CallerNumber::new).collect()))?;
+    let (add, remove) = (add.unwrap_or_default(), remove.unwrap_or_default());
+    Ok(Command::ChangeList { tenant: TENANT, change: ListSpec { list, add, remove } })
+}
+
+/// `tenant acme queues=1 contacts=5`.
+///
+/// # Errors
+/// That it cannot be read.
+pub(crate) fn tenant(line: &mut Line) -> Result<Command, String> {
+    let name = line.word("the name").and_then(|word| parsed(&word))?;
+    let quotas = Quotas {
+        queues: line.setting("queues", parsed)?,
+        numbers: line.setting("numbers", parsed)?,
+        agents: line.setting("agents", parsed)?,
+        contacts: line.setting("contacts", parsed)?,
+    };
+    Ok(Command::PutTenant { name, quotas })
 }
 
 /// `20s:spanish>=3`; with `!` at the end the number's own requirement counts no more.

@@ -76,6 +76,12 @@ impl Author {
         let mut lines: Vec<String> = SITES.iter().map(|site| format!("site {site}")).collect();
         // Agents whom requirements name must be there first.
         lines.extend(AGENTS.iter().map(|agent| format!("agent {agent} site=lon")));
+        lines.push("list pests add=+444".to_owned());
+        lines.push("list known add=+443".to_owned());
+        if author.dice.chance(70) {
+            lines.push("clock 1s".to_owned());
+        }
+        lines.push(author.calendar());
         // Queues that rules name, too.
         lines.extend(QUEUES.iter().map(|queue| format!("queue {queue}")));
         lines.extend(QUEUES.iter().map(|queue| author.queue(queue)));
@@ -91,10 +97,12 @@ impl Author {
         match self.dice.below(100) {
             0..=15 => self.call(),
             16..=27 => format!("answer {}", self.caller()),
-            28..=29 => format!("answer {} offer={}", self.caller(), 1 + self.dice.below(3)),
+            28 => format!("answer {} offer={}", self.caller(), 1 + self.dice.below(3)),
+            29 => format!("answer {} by={agent}", self.caller()),
             30..=33 => {
                 let causes = ["not-answered", "refused", "busy", "phone-failed", "node-failed"];
-                format!("decline {} {}", self.caller(), self.dice.one(&causes))
+                let by = if self.dice.chance(30) { format!(" by={agent}") } else { String::new() };
+                format!("decline {} {}{by}", self.caller(), self.dice.one(&causes))
             }
             34..=40 => format!("hang-up {}", self.caller()),
             41..=43 => {
@@ -135,11 +143,26 @@ impl Author {
                 let number = self.dice.one(&NUMBERS);
                 self.number(number)
             }
+            79 if self.dice.chance(30) => format!("clock {}s", self.dice.below(1_500)),
+            79 if self.dice.chance(40) => self.calendar(),
+            79 if self.dice.chance(40) => {
+                let quota = self.dice.one(&["", " contacts=3", " contacts=9 numbers=7"]);
+                format!("tenant default{quota}")
+            }
+            79 if self.dice.chance(50) => {
+                let verb = self.dice.one(&["add", "remove"]);
+                let caller = self.dice.one(&["+441", "+442", "+443", "+44*"]);
+                format!("list {} {verb}={caller}", self.dice.one(&["known", "pests"]))
+            }
             79 => format!("priority {} {}", self.caller(), self.dice.below(12)),
             80 => format!("place {} front", self.caller()),
             81 => format!("place {} {}", self.caller(), self.caller()),
             82 => format!("extend {agent} {}s", 1 + self.dice.below(6)),
             83 => format!("release {agent} {}", self.dice.one(&["ready", "stuck"])),
+            84 if self.dice.chance(10) => {
+                let to = self.dice.one(&["", " to=sales", " to=support", " to=spread"]);
+                format!("retire {}{to}", self.dice.one(&QUEUES))
+            }
             84 if self.dice.chance(50) => self.plan(),
             84 if self.dice.chance(50) => "undo".to_owned(),
             84 => "restart".to_owned(),
@@ -147,6 +170,17 @@ impl Author {
             86..=91 => format!("wait {}ms", self.dice.below(1_200)),
             _ => format!("wait {}s", 1 + self.dice.below(8)),
         }
+    }
+
+    /// Spans of seconds to minutes, some of them next to each other.
+    fn calendar(&mut self) -> String {
+        let (mut at, mut spans) = (0, Vec::new());
+        for _ in 0..20 {
+            let from = at + self.dice.below(4) * 10;
+            at = from + 1 + self.dice.below(90);
+            spans.push(format!("{from}s-{at}s"));
+        }
+        format!("calendar office open={} until={}s", spans.join(","), at + 60)
     }
 
     fn call(&mut self) -> String {
@@ -213,7 +247,8 @@ impl Author {
             let others: Vec<&str> = QUEUES.iter().copied().filter(|name| *name != queue).collect();
             let mut rules: Vec<String> = (0..1 + dice.below(3))
                 .map(|_| {
-                    let when = match dice.below(5) {
+                    let when = match dice.below(6) {
+                        3 => "closed".to_owned(),
                         0 => format!("length:{}", 1 + dice.below(5)),
                         1 => format!("expected:{}s", 1 + dice.below(400)),
                         2 => "unstaffed".to_owned(),
@@ -225,6 +260,9 @@ impl Author {
                 .collect();
             rules.dedup();
             write!(line, " overflow='{}'", rules.join(",")).unwrap();
+        }
+        if dice.chance(40) {
+            write!(line, " hours=office{}", dice.one(&["", "!"])).unwrap();
         }
         if dice.chance(40) {
             write!(line, " last-agent={}s:{}m", 1 + dice.below(9), 1 + dice.below(9)).unwrap();
@@ -256,6 +294,10 @@ impl Author {
         write!(line, " priority={}", dice.below(12).saturating_sub(9)).unwrap();
         if dice.chance(50) {
             write!(line, " requires='{}'", dice.one(&REQUIREMENTS)).unwrap();
+        }
+        if dice.chance(20) {
+            let lists = ["known:5", "pests:refuse", "known:only", "pests:refuse,known:7"];
+            write!(line, " lists={}", dice.one(&lists)).unwrap();
         }
         if dice.chance(20) {
             write!(line, " prefers={}:{}s", dice.one(&AGENTS), 1 + dice.below(9)).unwrap();

@@ -34,9 +34,11 @@ fn not_answered(entry: &Entry, agent: AgentId, how: OfferEnd) -> Option<String> 
         OfferEnd::Declined(DeclineCause::NodeFailed) => return None,
         OfferEnd::Declined(cause) => NotReadyReason::from(cause),
         OfferEnd::Expired => NotReadyReason::Rona,
-        OfferEnd::Accepted | OfferEnd::ContactGone | OfferEnd::OwnerLost | OfferEnd::Withdrawn => {
-            return None;
-        }
+        OfferEnd::Accepted
+        | OfferEnd::ContactGone
+        | OfferEnd::OwnerLost
+        | OfferEnd::Withdrawn
+        | OfferEnd::AnsweredElsewhere => return None,
     };
     let row = settled(entry, agent)?;
     let before = entry.before.agents.get(&agent);

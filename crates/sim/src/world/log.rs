@@ -13,7 +13,7 @@ use tandem_cluster::{
     },
     ids::{BootId, ClusterId, DiskId, Epoch, GroupId, NodeId, TenantId},
     leg::{Endpoint, Owner, Transport},
-    machine::{Applied, Machine},
+    machine::{Applied, MACHINE_VERSION, Machine},
     node::{RelayRecord, SipEndpoint},
 };
 use tandem_routing::{
@@ -86,7 +86,8 @@ impl Log {
     /// Commits an entry of these commands.
     pub fn commit(&mut self, time: ClusterTime, envelopes: Vec<Envelope>) -> Applied {
         self.index += 1;
-        let batch = Batch { machine_version: 1, group: GROUP, time, envelopes };
+        let machine_version = MACHINE_VERSION;
+        let batch = Batch { machine_version, group: GROUP, time, envelopes };
         let bytes: Rc<[u8]> = batch.encode().expect("a batch encodes").into();
         let applied = self.machine.apply(self.index, &bytes).expect("our own entry applies");
         self.entries.push((Some(bytes), self.machine.digest()));
@@ -167,7 +168,7 @@ impl Log {
 
 /// The first command of a cluster.
 pub fn initialise() -> Command {
-    Command::Initialise { cluster: ClusterId(9), machine_version: 1 }
+    Command::Initialise { cluster: ClusterId(9), machine_version: MACHINE_VERSION }
 }
 
 /// What lets a node in.
