@@ -44,6 +44,10 @@ pub(crate) enum Fit {
 }
 
 impl Board {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -159,6 +159,25 @@ impl Index {
         self.halls.get(&queue).into_iter().flat_map(move |hall| hall.heads(standing))
     }
 
+    /// Lines that somebody stands in, those of one's own included.
+    pub(crate) fn line_count(&self) -> usize {
+        let lines: usize =
+            self.halls.values().map(|hall| hall.heads(Standing::Waiting).len()).sum();
+        lines + self.private.len()
+    }
+
+    /// Ready agents; who stands in several orders is counted for each.
+    pub(crate) fn ready_count(&self) -> usize {
+        let boards = self.floors.values().flat_map(Floor::boards);
+        boards.map(|(_, board)| board.len()).sum()
+    }
+
+    /// Ready agents.
+    pub(crate) fn ready_agents(&self) -> BTreeSet<AgentId> {
+        let boards = self.floors.values().flat_map(Floor::boards);
+        boards.flat_map(|(_, board)| board.iter()).map(|(.., agent)| agent).collect()
+    }
+
     /// The first of every line of all queues, in no order.
     pub(crate) fn all_heads(&self) -> impl Iterator<Item = &Head> {
         self.halls.values().flat_map(|hall| hall.heads(Standing::Waiting))

@@ -18,9 +18,7 @@ use crate::{
 
 impl Judge {
     pub(super) fn settle(&mut self) {
-        for queue in std::mem::take(&mut self.vacated) {
-            self.overflow_unstaffed(queue);
-        }
+        self.leave_unstaffed();
         while let Some((id, agent, next)) = self.next_match() {
             self.seconds.insert(id, next);
             let was = self.contacts[&id].clone();

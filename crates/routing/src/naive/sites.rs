@@ -130,9 +130,7 @@ impl Judge {
         if !plan.weights.is_empty() {
             self.queues.values_mut().for_each(|queue| queue.assigned.clear());
         }
-        for queue in std::mem::take(&mut self.vacated) {
-            self.overflow_unstaffed(queue);
-        }
+        self.leave_unstaffed();
         self.move_waiting(true);
     }
 
