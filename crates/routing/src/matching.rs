@@ -70,7 +70,7 @@ impl State {
 
     /// True when more than one side became free at once: then the sweep decides, in the order of
     /// the waiting, and nobody is matched past it.
-    fn rematch_is_due(&self) -> bool {
+    pub(crate) fn rematch_is_due(&self) -> bool {
         self.work.iter().any(|work| work.item == WorkItem::Rematch)
     }
 
@@ -109,6 +109,9 @@ impl State {
             if let Some(chosen) = waits.and_then(|contact| self.best_agent(contact)) {
                 self.make_offer(id, chosen, Occasion::Sweep, events);
                 made += 1;
+                if self.rematch_is_due() {
+                    break;
+                }
             }
             firsts.extend(first(self, agent).filter(|next| next.0 != key));
         }
@@ -134,6 +137,9 @@ impl State {
             heads.extend(next.map(|key| Head { key, ..head }));
             self.make_offer(id, chosen, Occasion::Sweep, events);
             made += 1;
+            if self.rematch_is_due() {
+                break;
+            }
         }
         made
     }
@@ -208,7 +214,9 @@ impl State {
         let first_ready = |site, before| self.first_ready(class, site, key, before, &wanted);
         let preferred = match queue.site_choice {
             SiteChoice::Any => None,
-            SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
+            SiteChoice::Nearest | SiteChoice::Weighted | SiteChoice::Balanced => {
+                Some(contact.serving)
+            }
         };
         if let Some(site) = preferred
             && self.site_takes_contacts(site)
@@ -217,7 +225,18 @@ impl State {
             return Some((first, Choice::PreferredSite));
         }
         let mut best = None;
-        for site in self.index.sites_with_agents() {
+        let Some(sites) = self.index.sites_in_order(class) else {
+            for site in self.index.sites_with_agents() {
+                if self.may_be_served_at(class, contact, site) {
+                    best = first_ready(site, best).or(best);
+                }
+            }
+            return best.map(|best| (best, Choice::Best));
+        };
+        for (first, site) in sites {
+            if best.is_some_and(|best| best < first) && !planted!(self, ShortestIdleIsAsked) {
+                break;
+            }
             if self.may_be_served_at(class, contact, site) {
                 best = first_ready(site, best).or(best);
             }

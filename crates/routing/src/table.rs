@@ -304,6 +304,9 @@ impl<R: Row> Table<R> {
 
     /// Ends the running command: its changes are part of the entry.
     pub fn commit(&mut self) {
+        if self.command.is_empty() {
+            return;
+        }
         let counted =
             |kept: Kept<R>| kept.counted.map(|hash| Counted { hash, tenant: kept.row.tenant() });
         let changed = self.command.drain(..);
@@ -324,6 +327,9 @@ impl<R: Row> Table<R> {
         changes: &mut Vec<RowChange>,
     ) {
         debug_assert!(self.command.is_empty(), "a command was neither committed nor undone");
+        if self.entry.is_empty() {
+            return;
+        }
         // Stable: the first of each key stays the first.
         self.entry.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.entry.dedup_by(|(later, _), (first, _)| later == first);

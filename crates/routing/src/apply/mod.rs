@@ -38,6 +38,7 @@ impl State {
         let reply = match command {
             Command::PutSite { name, region } => self.put_site(name, region),
             Command::SetSiteState { site, state } => self.set_site_state(site, *state),
+            Command::SetSiteCap { site, contacts_max } => self.set_site_cap(site, *contacts_max),
             Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
             Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue, None),
             Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),

@@ -132,13 +132,18 @@ impl State {
     /// Does as many steps of the work list as the entry has left. Bringing together comes last.
     pub(super) fn run_work(&mut self, events: &mut Vec<Event>) {
         self.prepare(events);
-        let left = self.steps_left();
-        let rematch = self.work.iter().find(|work| work.item == WorkItem::Rematch);
-        let Some(number) = rematch.map(|work| work.number).filter(|_| left > 0) else { return };
-        let made = self.rematch(left, events);
-        self.take_steps(made);
-        if made < left {
+        // A site that becomes full ends the sweep and asks for another one: who was kept for it may go
+        // elsewhere now.
+        while self.rematch_is_due() && self.steps_left() > 0 {
+            let item = self.work.iter().find(|work| work.item == WorkItem::Rematch);
+            let Some(number) = item.map(|work| work.number) else { return };
             self.work.remove(&number);
+            let left = self.steps_left();
+            let made = self.rematch(left, events);
+            self.take_steps(made);
+            if made == left {
+                self.add_work(WorkItem::Rematch);
+            }
         }
     }
 
@@ -219,7 +224,7 @@ impl State {
 
     fn move_contact(&mut self, contact: Contact, respread: Respread, events: &mut Vec<Event>) {
         let Some(queue) = self.queues.get(&contact.queue).cloned() else { return };
-        let stranded = !self.site_takes_contacts(contact.serving);
+        let stranded = !self.site_is_in_service(contact.serving);
         let spread = spreads(&queue, respread);
         if planted!(self, WaitingDoNotMove) && !stranded {
             return;

@@ -52,6 +52,11 @@ impl Board {
         self.len == 0
     }
 
+    /// Who comes first.
+    pub(crate) fn first(&self) -> Option<ReadyKey> {
+        self.leaves.first()?.first()
+    }
+
     /// All agents in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = ReadyKey> {
         self.leaves.iter().flat_map(|leaf| slots(leaf.live).map(|slot| leaf.keys[slot as usize]))
