@@ -20,7 +20,8 @@ cargo xtask COMMAND
   chaos list              scenarios of the laboratory: what each breaks and promises
   chaos run NAME ...      runs them on a real cluster and ends with a verdict and a report
   chaos sim ...           runs of the deterministic simulation; chaos sim --help
-  chaos day ...           one simulated day of five cities: five queues against one; chaos day --help
+  chaos day ...           one simulated day of five cities: five queues, rebalanced or not, against one;
+                          chaos day --help
   chaos mutants           plants bugs on purpose and says which judge of the simulation catches each
   setup [--yes]           install what building and testing need; also done by demo and test
   fix                     format, and apply the lints' own suggestions
