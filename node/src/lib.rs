@@ -4,6 +4,7 @@
 //! `docs/architecture.md` for the map.
 
 pub mod api;
+pub mod calendar;
 pub mod cli;
 pub mod cluster;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod edge;
 pub mod entropy;
 pub mod exit;
 pub mod keys;
+pub mod phones;
 pub mod relay;
 pub mod run;
 pub mod telemetry;

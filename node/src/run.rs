@@ -31,9 +31,11 @@ use crate::{
     keys, relay,
     rpc::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
+        calendars_server::CalendarsServer, callers_server::CallersServer,
         cluster_server::ClusterServer, contacts_server::ContactsServer, peer_server::PeerServer,
         queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
         sites_server::SitesServer, statistics_server::StatisticsServer,
+        tenants_server::TenantsServer,
     },
     telemetry,
     tls::Tls,
@@ -190,6 +192,9 @@ fn serve_operators(
         .add_service(AgentsServer::new(api.clone()))
         .add_service(ContactsServer::new(api.clone()))
         .add_service(RebalanceServer::new(api.clone()))
+        .add_service(CalendarsServer::new(api.clone()))
+        .add_service(CallersServer::new(api.clone()))
+        .add_service(TenantsServer::new(api.clone()))
         .add_service(StatisticsServer::new(api));
     let failed = failed.clone();
     tokio::spawn(keep_health(Arc::clone(membership), health));

@@ -10,7 +10,10 @@ use tandem_proto::api::v1::{
     SetNotReadyRequest, SetReadyRequest,
 };
 use tandem_routing::{
-    command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply, ServiceAbroad},
+    command::{
+        AgentRules, AgentSpec, Command as QueueCommand, Readiness, Rejection as QueueRejection,
+        Reply, ServiceAbroad,
+    },
     entity::Tier,
     ids::TenantId,
     name::Name,
@@ -18,7 +21,12 @@ use tandem_routing::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, queues::put, read::View};
+use super::{
+    Api, name, narrow,
+    queues::put,
+    read::View,
+    tenancy::{phone_user, refused},
+};
 use crate::{entropy::random_bytes, rpc::agents_server::Agents};
 
 /// Longest password, in bytes.
@@ -34,20 +42,8 @@ impl Agents for Api {
     ) -> Result<Response<ListAgentsReply>, Status> {
         let asked = Self::admit(request)?;
         let only = if asked.name.is_empty() { None } else { Some(name("name", &asked.name)?) };
-        let now = self.core()?.clock.now();
-        let (as_of, agents) = self
-            .read(asked.consistency, |machine| {
-                let view = View { machine, now };
-                let agents = machine.queue().agents().iter();
-                agents
-                    .filter(|agent| only.as_ref().is_none_or(|name| *name == agent.name))
-                    .map(|agent| view.agent(agent))
-                    .collect::<Vec<_>>()
-            })
-            .await?;
-        if let (Some(name), true) = (only, agents.is_empty()) {
-            return Err(Status::not_found(format!("there is no agent {name}")));
-        }
+        let (as_of, agents) =
+            self.look(&asked.tenant, asked.consistency, |view| agents(view, only)).await?;
         Ok(Response::new(ListAgentsReply { as_of: Some(as_of), agents }))
     }
 
@@ -100,14 +96,17 @@ impl Agents for Api {
             .collect::<Result<_, Status>>()?;
         let abroad = asked.abroad.iter().map(abroad).collect::<Result<_, Status>>()?;
         let rules = AgentRules { tiers, reserves, attributes, abroad };
-        let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, rules };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::ConfigureAgent { tenant, agent, rules };
         let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
+            let user =
+                self.core()?.store.read(|replica, _| phone_user(&replica.0, tenant, &who))?;
             let key = match asked.idempotency_key.as_str() {
                 "" => String::new(),
                 key => format!("{key}{PASSWORD_KEY}"),
             };
-            self.put_password(&who, &asked.password, key, within).await?;
+            self.put_password(tenant, &user, &who, &asked.password, key, within).await?;
         }
         Ok(put(reply))
     }
@@ -118,7 +117,8 @@ impl Agents for Api {
     ) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::RemoveAgent { tenant: TenantId::DEFAULT, agent };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::RemoveAgent { tenant, agent };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
@@ -133,7 +133,8 @@ impl Agents for Api {
             Readiness::NotReady(reason(&asked.reason)?)
         };
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::LogIn { tenant: TenantId::DEFAULT, agent, as_state };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::LogIn { tenant, agent, as_state };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -143,7 +144,8 @@ impl Agents for Api {
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::LogOut { tenant: TenantId::DEFAULT, agent };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::LogOut { tenant, agent };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -152,7 +154,9 @@ impl Agents for Api {
         request: Request<SetReadyRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
-        self.set_readiness(&asked.name, Readiness::Ready, asked.idempotency_key, within).await
+        let tenant = self.tenant(&asked.tenant).await?;
+        let to = Readiness::Ready;
+        self.set_readiness(tenant, &asked.name, to, asked.idempotency_key, within).await
     }
 
     async fn set_not_ready(
@@ -161,7 +165,8 @@ impl Agents for Api {
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let to = Readiness::NotReady(reason(&asked.reason)?);
-        self.set_readiness(&asked.name, to, asked.idempotency_key, within).await
+        let tenant = self.tenant(&asked.tenant).await?;
+        self.set_readiness(tenant, &asked.name, to, asked.idempotency_key, within).await
     }
 
     async fn extend_wrap_up(
@@ -171,7 +176,8 @@ impl Agents for Api {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
         let by = Millis(asked.by_ms);
-        let command = QueueCommand::ExtendWrapUp { tenant: TenantId::DEFAULT, agent, by };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::ExtendWrapUp { tenant, agent, by };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -186,7 +192,8 @@ impl Agents for Api {
         } else {
             Readiness::NotReady(reason(&asked.reason)?)
         };
-        let command = QueueCommand::Release { tenant: TenantId::DEFAULT, agent, to };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::Release { tenant, agent, to };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 }
@@ -194,35 +201,49 @@ impl Agents for Api {
 impl Api {
     async fn set_readiness(
         &self,
+        tenant: TenantId,
         agent: &str,
         to: Readiness,
         idempotency_key: String,
         within: Duration,
     ) -> Result<Response<AgentStateReply>, Status> {
         let agent = name("name", agent)?;
-        let command = QueueCommand::SetReadiness { tenant: TenantId::DEFAULT, agent, to };
+        let command = QueueCommand::SetReadiness { tenant, agent, to };
         self.change(command, idempotency_key, within).await.map(state)
     }
 
     /// Only digests of the password leave this function, sealed.
     async fn put_password(
         &self,
+        tenant: TenantId,
+        user: &Name,
         agent: &Name,
         password: &str,
         idempotency_key: String,
         within: Duration,
     ) -> Result<(), Status> {
-        let secret = credential_secret(agent.as_str(), &self.realm, password);
-        let context = credential_context(agent.as_str(), &self.realm);
+        let secret = credential_secret(user.as_str(), &self.realm, password);
+        let context = credential_context(user.as_str(), &self.realm);
         let sealed = seal::seal(&self.key, random_bytes(), &context, &secret)
             .map_err(|error| Status::internal(error.to_string()))?;
         let command = Command::PutCredential {
-            tenant: TenantId::DEFAULT,
+            tenant,
             agent: agent.clone(),
             realm: self.realm.clone(),
             sealed,
         };
         self.propose(command, idempotency_key, within).await.map(|_| ())
+    }
+}
+
+/// A tenant's agents, or the one of this name.
+pub(super) fn agents(view: View<'_>, only: Option<Name>) -> Result<Vec<api::Agent>, Status> {
+    let own = view.machine.queue().agents().iter().filter(|agent| agent.tenant == view.tenant);
+    let asked = own.filter(|agent| only.as_ref().is_none_or(|name| *name == agent.name));
+    let agents: Vec<api::Agent> = asked.map(|agent| view.agent(agent)).collect();
+    match only {
+        Some(name) if agents.is_empty() => Err(refused(QueueRejection::AgentMustExist(name))),
+        _ => Ok(agents),
     }
 }
 

@@ -5,6 +5,8 @@
 //! share is in `read` and `change`.
 
 mod agents;
+mod calendars;
+mod callers;
 mod change;
 mod cluster;
 mod contacts;
@@ -12,9 +14,14 @@ mod explain;
 mod queues;
 mod read;
 mod rebalance;
+mod retire;
 mod rules;
 mod sites;
 mod statistics;
+mod tenancy;
+mod tenants;
+#[cfg(test)]
+mod tenants_apart;
 
 use std::{sync::Arc, time::Duration};
 

@@ -21,7 +21,7 @@ impl Sites for Api {
         let asked = Self::admit(request)?;
         let now = self.core()?.clock.now();
         let (as_of, sites) =
-            self.read(asked.consistency, |machine| View { machine, now }.sites()).await?;
+            self.read(asked.consistency, |machine| View::of_cluster(machine, now).sites()).await?;
         Ok(Response::new(ListSitesReply { as_of: Some(as_of), sites }))
     }
 

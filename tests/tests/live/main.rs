@@ -11,3 +11,4 @@ mod quorum;
 mod rebalance;
 mod sipp;
 mod support;
+mod surface;
