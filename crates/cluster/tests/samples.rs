@@ -41,8 +41,8 @@ use tandem_routing::{
     },
     name::CallerNumber,
     rules::{
-        AfterDecline, AtClose, Hours, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
-        Stage, Step, Target, Trigger, Urgency, Urgent,
+        AfterDecline, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules, Overflow,
+        OwnRequirement, Stage, Step, Target, Trigger, Urgency, Urgent,
     },
     strategy::Strategy,
     table::{decode_row, encode_row},
@@ -142,6 +142,7 @@ fn label(command: &Command) -> &'static str {
             QueueCommand::PutTenant { .. } => "queue.put_tenant",
             QueueCommand::RemoveTenant { .. } => "queue.remove_tenant",
             QueueCommand::ChangeList { .. } => "queue.change_list",
+            QueueCommand::SetSiteCap { .. } => "queue.set_site_cap",
         },
         Command::AdmitCall(_) => "admit_call",
         Command::LegRinging(_) => "leg_ringing",
@@ -158,7 +159,7 @@ fn label(command: &Command) -> &'static str {
 }
 
 /// How many labels there are: a command whose sample is missing below is noticed.
-const LABELS: usize = 56;
+const LABELS: usize = 57;
 
 fn queue_commands() -> Vec<QueueCommand> {
     let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
@@ -229,6 +230,11 @@ fn queue_commands() -> Vec<QueueCommand> {
                     remembered: Millis(3_600_000),
                 }),
                 hours: Some(Hours { calendar: name("office"), at_close: AtClose::Leave }),
+                balance: Balance {
+                    by: Load::Occupancy,
+                    hysteresis_percent: 30,
+                    moves_per_minute_max: 60,
+                },
                 answer_within: Millis(30_000),
                 overflow: vec![
                     Overflow { when: Trigger::Unstaffed, to: Target::Away },
@@ -314,6 +320,7 @@ fn queue_commands() -> Vec<QueueCommand> {
             quotas: Quotas { contacts: Some(500), ..Quotas::default() },
         },
         QueueCommand::RemoveTenant { name: name("acme") },
+        QueueCommand::SetSiteCap { site: name("lon"), contacts_max: Some(200) },
         QueueCommand::ChangeList {
             tenant,
             change: ListSpec {

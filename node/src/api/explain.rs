@@ -213,6 +213,10 @@ fn in_words(view: View<'_>, why: &WhyNot) -> (&'static str, String) {
         WhyNot::Talking(contact) => ("talking", format!("with {}", named(contact))),
         WhyNot::WrapUp(end) => ("wrap-up", until(end)),
         WhyNot::NoPhone(_) => ("no-phone", "the phone cannot be reached".to_owned()),
+        WhyNot::SiteIsFull(site) => (
+            "site-is-full",
+            format!("agents of {} have as many contacts as its cap allows", view.site_name(*site)),
+        ),
         WhyNot::SiteTakesNone(site) => (
             "site-takes-none",
             format!("site {} drains, is closed or has no weight", view.site_name(*site)),

@@ -39,9 +39,10 @@ impl Queues for Api {
                 "any" | "" => SiteChoice::Any,
                 "nearest" => SiteChoice::Nearest,
                 "weighted" => SiteChoice::Weighted,
+                "balanced" => SiteChoice::Balanced,
                 other => {
                     return Err(Status::invalid_argument(format!(
-                        "site_choice {other:?} is none of any, nearest, weighted"
+                        "site_choice {other:?} is none of any, nearest, weighted, balanced"
                     )));
                 }
             },

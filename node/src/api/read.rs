@@ -128,6 +128,7 @@ impl View<'_> {
                 SiteChoice::Any => "any",
                 SiteChoice::Nearest => "nearest",
                 SiteChoice::Weighted => "weighted",
+                SiteChoice::Balanced => "balanced",
             }
             .to_owned(),
             widen_after_ms: queue.widen_after.0,
@@ -149,6 +150,7 @@ impl View<'_> {
                 name: site.name.to_string(),
                 region: site.region.to_string(),
                 weight: u32::from(site.weight),
+                contacts_max: site.contacts_max,
                 ..api::Site::default()
             };
             sites.insert(site.id, row);

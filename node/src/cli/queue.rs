@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
-    AfterDecline, Hours, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
+    AfterDecline, Balance, Hours, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
     ListQueuesRequest, ListRule, Number, Overflow, PutNumberRequest, PutQueueRequest, PutReply,
     Queue, RemoveNumberRequest, RemoveQueueRequest, Step, Urgency, list_rule::Rule,
 };
@@ -176,6 +176,10 @@ struct TimedArguments {
     /// or closed; may be repeated, the first that applies counts.
     #[arg(long, value_name = "WHEN=QUEUE|away", value_parser = overflow)]
     overflow: Vec<Overflow>,
+    /// How --site-choice balanced spreads load: expected-wait:20 or occupancy:10:60 (what is equal; by how
+    /// many percent a site's load must exceed another's; how many contacts go elsewhere in a minute).
+    #[arg(long, value_name = "BY[:PERCENT[:MOVES]]", value_parser = balance)]
+    balance: Option<Balance>,
     /// The opening hours that it goes by (`tandem calendar`); always open when not given. Who comes when it is
     /// closed goes by --overflow closed=QUEUE, or is refused (480).
     #[arg(long, value_name = "CALENDAR")]
@@ -206,6 +210,7 @@ impl TimedArguments {
         });
         queue.overflow = self.overflow;
         let leave_at_close = self.leave_at_close;
+        queue.balance = self.balance;
         queue.hours = self.hours.map(|calendar| Hours { calendar, leave_at_close });
         queue.wrap_up_max_ms = ms(self.wrap_up_max);
         queue.answer_within_ms = ms(self.answer_within);
@@ -287,6 +292,26 @@ enum SiteChoice {
     Nearest,
     /// Sites in proportion to their weights.
     Weighted,
+    /// The caller's own site, unless another has so much less load (--balance).
+    Balanced,
+}
+
+/// `expected-wait:20`, `occupancy:10:60`.
+fn balance(text: &str) -> Result<Balance, String> {
+    let form = "write it as expected-wait:20 or occupancy:10:60: what is equal, by how many percent a \
+                site's load must exceed another's, and how many contacts go elsewhere in a minute";
+    let mut parts = text.split(':');
+    let by = parts.next().unwrap_or_default().to_owned();
+    let number = |part: Option<&str>, default| {
+        part.map_or(Ok(default), |text| text.parse::<u32>().map_err(|_| form.to_owned()))
+    };
+    let hysteresis_percent = number(parts.next(), 20)?;
+    let moves_per_minute_max = number(parts.next(), 0)?;
+    let known = matches!(by.as_str(), "expected-wait" | "occupancy");
+    if !known || parts.next().is_some() {
+        return Err(form.to_owned());
+    }
+    Ok(Balance { by, hysteresis_percent, moves_per_minute_max })
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -394,6 +419,7 @@ impl PutArguments {
                 SiteChoice::Any => "any",
                 SiteChoice::Nearest => "nearest",
                 SiteChoice::Weighted => "weighted",
+                SiteChoice::Balanced => "balanced",
             }
             .to_owned(),
             widen_after_ms: ms(self.widen_after),
