@@ -7,6 +7,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod configuration;
 pub mod edge;
 pub mod entropy;
 pub mod exit;

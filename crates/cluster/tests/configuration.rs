@@ -200,7 +200,7 @@ fn no_offer_is_made_between_two_changes() {
     let nobody_serves: Vec<_> = ["amy", "bob", "cy"].map(|who| agent(who, None, &[])).into();
     let changes = [vec![queue("sales", "anybody")], nobody_serves].concat();
     let base = sim.machine.configuration_version();
-    propose(&mut sim, apply(base, changes.clone())).unwrap();
+    propose(&mut sim, apply(base, changes)).unwrap();
     assert_eq!(waits(&sim), ContactState::Queued);
     // Behind the last change everything follows in the same entry.
     let all_serve = ["amy", "bob", "cy"].map(|who| agent(who, None, &["sales"])).into();
@@ -361,7 +361,7 @@ fn a_trial_shows_what_would_happen() {
         ..QueueSpec::named(name("sales"))
     };
     let short = QueueCommand::PutQueue { tenant: TENANT, queue: short };
-    let impact = trial(state, GROUP, &[short.clone()]).unwrap().impact;
+    let impact = trial(state, GROUP, std::slice::from_ref(&short)).unwrap().impact;
     assert_eq!((impact.queues.len(), impact.queues[0].over_length), (1, 1));
     assert_eq!(impact.queues[0].name, name("sales"));
     // One agent less, and a longer wait.

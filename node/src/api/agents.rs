@@ -7,7 +7,7 @@ use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
     AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
     LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
-    SetNotReadyRequest, SetReadyRequest,
+    SetNotReadyRequest, SetPasswordReply, SetPasswordRequest, SetReadyRequest,
 };
 use tandem_routing::{
     command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply},
@@ -53,11 +53,7 @@ impl Agents for Api {
 
     async fn put(&self, request: Request<PutAgentRequest>) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
-        if asked.password.len() > PASSWORD_LEN_MAX {
-            return Err(Status::invalid_argument(format!(
-                "password is longer than {PASSWORD_LEN_MAX} bytes"
-            )));
-        }
+        check_password(&asked.password)?;
         if asked.idempotency_key.len() + PASSWORD_KEY.len() > IDEMPOTENCY_KEY_LEN_MAX {
             return Err(Status::invalid_argument(format!(
                 "idempotency_key is longer than {} bytes",
@@ -119,6 +115,20 @@ impl Agents for Api {
         let agent = name("name", &asked.name)?;
         let command = QueueCommand::RemoveAgent { tenant: TenantId::DEFAULT, agent };
         self.change(command, asked.idempotency_key, within).await.map(put)
+    }
+
+    async fn set_password(
+        &self,
+        request: Request<SetPasswordRequest>,
+    ) -> Result<Response<SetPasswordReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let agent = name("name", &asked.name)?;
+        if asked.password.is_empty() {
+            return Err(Status::invalid_argument("password is empty"));
+        }
+        check_password(&asked.password)?;
+        self.put_password(&agent, &asked.password, asked.idempotency_key, within).await?;
+        Ok(Response::new(SetPasswordReply {}))
     }
 
     async fn log_in(
@@ -223,6 +233,13 @@ impl Api {
         };
         self.propose(command, idempotency_key, within).await.map(|_| ())
     }
+}
+
+fn check_password(password: &str) -> Result<(), Status> {
+    if password.len() <= PASSWORD_LEN_MAX {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("password is longer than {PASSWORD_LEN_MAX} bytes")))
 }
 
 fn reason(text: &str) -> Result<Option<Name>, Status> {

@@ -7,6 +7,7 @@
 mod agents;
 mod change;
 mod cluster;
+mod configuration;
 mod contacts;
 mod explain;
 mod queues;
@@ -15,6 +16,8 @@ mod rebalance;
 mod rules;
 mod sites;
 mod statistics;
+
+pub(crate) use configuration::{DOCUMENTS_BYTES_MAX, DOCUMENTS_MESSAGE_BYTES_MAX};
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,6 +7,7 @@
 mod agent;
 mod certs;
 mod cluster;
+mod config;
 mod connect;
 mod contact;
 mod explain;
@@ -60,6 +61,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Move load between sites: preview a plan, carry it out in steps, take it back.
     Rebalance(rebalance::Arguments),
+    /// Sites, queues, numbers and agents as files: see what they would change, apply them, go back.
+    Config(config::Arguments),
     /// What was counted of queues and sites, by quarters of an hour: service level, waits, handling.
     #[command(
         after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json"
@@ -152,6 +155,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Contact(arguments) => contact::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Rebalance(arguments) => rebalance::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))
