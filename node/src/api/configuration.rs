@@ -1,6 +1,6 @@
 //! `Config`: the configuration as documents, planned, applied, gone back to, exported.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tandem_cluster::{
     command::{Command, Rejection, Reply},
@@ -197,12 +197,14 @@ impl Api {
             summary: String::new(),
             restores,
         };
-        let (_, current) = self
-            .read(api::Consistency::Linearizable.into(), Machine::configuration_version)
-            .await?;
-        if meant.base.is_some_and(|base| base != current) {
-            // It is stale, or a repeat of what was done: the log knows.
-            return self.propose_configuration(apply, &[], idempotency_key, within).await;
+        let began = Instant::now();
+        if let Some(meant) = meant.base {
+            let consistency = api::Consistency::Linearizable.into();
+            let (_, current) = self.read(consistency, Machine::configuration_version).await?;
+            if meant != current {
+                // It is stale, or a repeat of what was done: the log knows.
+                return self.propose_configuration(apply, &[], idempotency_key, within).await;
+            }
         }
         let (_, base, kept, made) = self.make_plan(asked).await?;
         let plan = made.map_err(|no_plan| refused(&no_plan))?;
@@ -214,6 +216,7 @@ impl Api {
         apply.before = plan.before.filter(|_| !kept);
         apply.after = plan.after;
         apply.summary = plan.summary;
+        let within = within.saturating_sub(began.elapsed());
         self.propose_configuration(apply, &plan.places, idempotency_key, within).await
     }
 

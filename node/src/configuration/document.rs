@@ -10,7 +10,7 @@ use super::{
     current::Whole,
     entries::{AgentEntry, Entry, NumberEntry, QueueEntry, SiteEntry},
     reader::{Kind, Reader, Reference, Value, unknown},
-    source::{At, Source, place},
+    source::{At, Texts},
 };
 
 /// What goes wrong in one document's syntax and is told; what follows is mostly a consequence.
@@ -62,12 +62,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Reads documents.
-pub(super) fn read(sources: &[Source]) -> Said {
+pub(super) fn read(texts: &Texts<'_>) -> Said {
     let mut said = Said::default();
-    for (file, source) in sources.iter().enumerate() {
+    for (file, source) in texts.sources.iter().enumerate() {
         let (document, errors) = DeTable::parse_recoverable(&source.text);
         if errors.is_empty() {
-            read_one(sources, file, document.get_ref(), &mut said);
+            read_one(texts, file, document.get_ref(), &mut said);
             continue;
         }
         said.syntax = Syntax::Broken;
@@ -82,8 +82,8 @@ pub(super) fn read(sources: &[Source]) -> Said {
     said
 }
 
-fn read_one(sources: &[Source], file: usize, document: &DeTable<'_>, said: &mut Said) {
-    let mut reader = Reader { sources, file, problems: Vec::new(), references: Vec::new() };
+fn read_one(texts: &Texts<'_>, file: usize, document: &DeTable<'_>, said: &mut Said) {
+    let mut reader = Reader { texts, file, problems: Vec::new(), references: Vec::new() };
     for (table, value) in document {
         let at = reader.at(table.span().start);
         let word = table.get_ref().as_ref();
@@ -123,7 +123,7 @@ fn read_row<T: Entry>(value: &Value<'_>, reader: &mut Reader<'_>, entries: &mut 
     let at = reader.start(value);
     let (kind, name) = (T::KIND.word(), entry.name().clone());
     if let Some(first) = entries.get(&name) {
-        let first = place(reader.sources, first.at).map(|place| format!(", first at {place}"));
+        let first = reader.texts.place(first.at).map(|place| format!(", first at {place}"));
         let text = format!("{kind} {name} is configured twice{}", first.unwrap_or_default());
         reader.problem(named_at, text);
         return;

@@ -4,7 +4,8 @@
 //! errors, writing it, comparing it and showing the difference follow. Words and units are those of the API
 //! (`api.proto`), which are those of the command line with the unit behind them. Times that are not said,
 //! and everything else, have the defaults of the core's own types. A test holds the ranges here against
-//! those of the core.
+//! those of the core; another makes configurations up with every field there is, so that one without a line
+//! is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 

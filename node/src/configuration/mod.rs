@@ -43,7 +43,7 @@ use diff::{Difference, Step};
 use document::{Said, Syntax};
 use entries::SiteEntry;
 use reader::Kind;
-use source::{At, place};
+use source::{At, Texts};
 
 /// Problems that are told at a time.
 const PROBLEMS_MAX: usize = 100;
@@ -115,26 +115,27 @@ pub fn plan(
     prune: Prune,
 ) -> Result<Plan, NoPlan> {
     let current = Whole::of(state, tenant);
-    let mut said = document::read(sources);
+    let texts = Texts::of(sources);
+    let mut said = document::read(&texts);
     check_new_sites(&mut said, &current);
     if said.syntax == Syntax::Sound {
         said.check_references(&current, prune);
     }
     if !said.problems.is_empty() {
-        return Err(NoPlan::Documents(told(sources, said.problems)));
+        return Err(NoPlan::Documents(told(&texts, said.problems)));
     }
     let target = said.over(&current, prune);
     let differences = diff::differences(&current, &target);
     let steps = diff::steps(tenant, &current, &target);
     let commands: Vec<Command> = steps.iter().map(|step| step.command.clone()).collect();
     let found = trial(state, GroupId(0), &commands)
-        .map_err(|refused| NoPlan::Refused(refusals(&said, sources, &steps, &refused)))?;
+        .map_err(|refused| NoPlan::Refused(refusals(&said, &texts, &steps, &refused)))?;
     let after = Whole::of(&found.after, tenant);
     debug_assert_eq!(after, target, "the commands lead to what was asked for");
     let of_step = |step: &Step| said.at(step.kind, &step.name);
     let mut plan = Plan {
         summary: summary(&differences),
-        places: steps.iter().map(|step| place(sources, of_step(step)?)).collect(),
+        places: steps.iter().map(|step| texts.place(of_step(step)?)).collect(),
         commands,
         impact: found.impact,
         new_skills: found.new_skills,
@@ -143,10 +144,10 @@ pub fn plan(
         after: pack::pack(tenant, &export::text(&after)),
         changes: Vec::new(),
     };
-    plan.warnings = warnings::of(&said, sources, &differences, &target, &plan);
+    plan.warnings = warnings::of(&said, &texts, &differences, &target, &plan);
     let change = |difference: Difference| Change {
         kind: difference.kind.word(),
-        place: said.at(difference.kind, &difference.name).and_then(|at| place(sources, at)),
+        place: said.at(difference.kind, &difference.name).and_then(|at| texts.place(at)),
         name: difference.name,
         action: difference.action,
         fields: difference.fields,
@@ -172,7 +173,7 @@ pub fn unpack(document: &Document) -> Option<String> {
 pub fn compare(before: &str, after: &str) -> Vec<Change> {
     let whole = |text: &str| {
         let source = Source { name: String::new(), text: text.to_owned() };
-        document::read(&[source]).over(&Whole::default(), Prune::Yes)
+        document::read(&Texts::of(&[source])).over(&Whole::default(), Prune::Yes)
     };
     let change = |difference: Difference| Change {
         kind: difference.kind.word(),
@@ -243,14 +244,14 @@ impl Said {
 }
 
 /// Problems in the order of their places, so many as people can bear.
-fn told(sources: &[Source], mut problems: Vec<(At, String)>) -> Vec<Problem> {
+fn told(texts: &Texts<'_>, mut problems: Vec<(At, String)>) -> Vec<Problem> {
     problems.sort();
     problems.dedup();
     let more = problems.len().saturating_sub(PROBLEMS_MAX);
     problems.truncate(PROBLEMS_MAX);
     let mut told: Vec<Problem> = problems
         .into_iter()
-        .map(|(at, message)| Problem { place: place(sources, at), message })
+        .map(|(at, message)| Problem { place: texts.place(at), message })
         .collect();
     if more > 0 {
         told.push(Problem { place: None, message: format!("and {more} more") });
@@ -261,7 +262,7 @@ fn told(sources: &[Source], mut problems: Vec<(At, String)>) -> Vec<Problem> {
 /// What the core refuses, at the place that it is about.
 fn refusals(
     said: &Said,
-    sources: &[Source],
+    texts: &Texts<'_>,
     steps: &[Step],
     refused: &[(usize, tandem_routing::command::Rejection)],
 ) -> Vec<Problem> {
@@ -279,7 +280,7 @@ fn refusals(
         let at = at.and_then(|key| said.at_key(step.kind, &step.name, key));
         let at = at.or_else(|| said.at(step.kind, &step.name));
         let message = format!("{} {}: {rejection}", step.kind.word(), step.name);
-        let problem = Problem { place: at.and_then(|at| place(sources, at)), message };
+        let problem = Problem { place: at.and_then(|at| texts.place(at)), message };
         if !problems.contains(&problem) {
             problems.push(problem);
         }

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     form::{Fields, Form},
-    source::{At, Source, inside_string},
+    source::{At, Texts, inside_string},
 };
 
 /// A value of a document with its place.
@@ -67,7 +67,7 @@ pub(super) struct Reference {
 /// Reads one document, and notes what is wrong.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    pub(super) sources: &'a [Source],
+    pub(super) texts: &'a Texts<'a>,
     /// Which of them.
     pub(super) file: usize,
     pub(super) problems: Vec<(At, String)>,
@@ -162,8 +162,7 @@ impl Reader<'_> {
     /// The place of a character of what a string says.
     pub(super) fn within_string(&self, value: &Value<'_>, index: usize) -> At {
         let span = value.span();
-        let text = self.sources.get(self.file).map_or("", |source| &source.text);
-        let written = text.get(span.clone()).unwrap_or("");
+        let written = self.texts.text(self.file).get(span.clone()).unwrap_or("");
         self.at(span.start + inside_string(written, index))
     }
 }

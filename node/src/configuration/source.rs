@@ -53,14 +53,40 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a place is.
-pub(super) fn place(sources: &[Source], at: At) -> Option<Place> {
-    let source = sources.get(at.file)?;
-    let before = source.text.get(..floor(&source.text, at.byte))?;
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Some(Place { file: source.name.clone(), line: small(line), column: small(column) })
+/// Documents, with where their lines begin.
+#[derive(Debug)]
+pub(super) struct Texts<'a> {
+    pub(super) sources: &'a [Source],
+    lines: Vec<Vec<usize>>,
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn of(sources: &'a [Source]) -> Self {
+        let lines = |source: &Source| {
+            let breaks = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect()
+        };
+        Self { sources, lines: sources.iter().map(lines).collect() }
+    }
+
+    /// What one of them says.
+    pub(super) fn text(&self, file: usize) -> &'a str {
+        self.sources.get(file).map_or("", |source| &source.text)
+    }
+
+    /// Where a place is.
+    pub(super) fn place(&self, at: At) -> Option<Place> {
+        let (source, lines) = (self.sources.get(at.file)?, self.lines.get(at.file)?);
+        let line = lines.partition_point(|start| *start <= at.byte);
+        let start = line.checked_sub(1).and_then(|line| lines.get(line)).copied()?;
+        let before = source.text.get(start..floor(&source.text, at.byte))?;
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(Place {
+            file: source.name.clone(),
+            line: small(line),
+            column: small(before.chars().count() + 1),
+        })
+    }
 }
 
 fn floor(text: &str, byte: usize) -> usize {
@@ -130,15 +156,16 @@ mod tests {
     #[test]
     fn places() {
         let source = Source { name: "a.toml".into(), text: "ä = 1\nb = 'ß' # x\n".into() };
+        let texts = Texts::of(std::slice::from_ref(&source));
         for (byte, expected) in
             [(0, "a.toml:1:1"), (3, "a.toml:1:3"), (7, "a.toml:2:1"), (15, "a.toml:2:8")]
         {
-            let found = place(std::slice::from_ref(&source), At { file: 0, byte });
+            let found = texts.place(At { file: 0, byte });
             assert_eq!(found.map(|place| place.to_string()).as_deref(), Some(expected), "{byte}");
         }
-        let end = place(std::slice::from_ref(&source), At { file: 0, byte: 999 });
+        let end = texts.place(At { file: 0, byte: 999 });
         assert_eq!(end.map(|place| (place.line, place.column)), Some((3, 1)));
-        assert_eq!(place(&[], At { file: 0, byte: 0 }), None);
+        assert_eq!(texts.place(At { file: 1, byte: 0 }), None);
     }
 
     // Goal: each character of what a string says is found where it is written, in all four ways to write

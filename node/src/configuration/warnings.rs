@@ -8,12 +8,12 @@ use tandem_routing::{
 };
 
 use super::{
-    Action, Plan, Problem, Source,
+    Action, Plan, Problem,
     current::Whole,
     diff::{Difference, asked_of},
     document::Said,
     reader::Kind,
-    source::place,
+    source::Texts,
 };
 
 /// Names in one warning.
@@ -21,13 +21,13 @@ const NAMES_TOLD: usize = 5;
 
 pub(super) fn of(
     said: &Said,
-    sources: &[Source],
+    texts: &Texts<'_>,
     differences: &[Difference],
     target: &Whole,
     plan: &Plan,
 ) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    unmet(said, sources, differences, target, &mut warnings);
+    unmet(said, texts, differences, target, &mut warnings);
     let new: Vec<&Name> = differences
         .iter()
         .filter(|one| one.kind == Kind::Agent && one.action == Action::Add)
@@ -60,7 +60,7 @@ fn names(kind: &str, names: &[&Name]) -> String {
 /// What is asked for and nobody has, in whatever is new or changes.
 fn unmet(
     said: &Said,
-    sources: &[Source],
+    texts: &Texts<'_>,
     differences: &[Difference],
     target: &Whole,
     warnings: &mut Vec<Problem>,
@@ -88,7 +88,7 @@ fn unmet(
             let (kind, name) = (one.kind.word(), &one.name);
             let level = if level > 1 { format!(" at level {level}") } else { String::new() };
             let message = format!("{kind} {name} asks for {skill}{level}, which no agent has");
-            warnings.push(Problem { place: at.and_then(|at| place(sources, at)), message });
+            warnings.push(Problem { place: at.and_then(|at| texts.place(at)), message });
         }
     }
 }

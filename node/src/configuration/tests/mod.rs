@@ -1,6 +1,7 @@
 //! Documents: what is read, what is refused and where, what they lead to.
 
 mod documents;
+mod page;
 mod ranges;
 mod whole;
 

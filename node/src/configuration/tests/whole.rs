@@ -1,4 +1,5 @@
-//! Whole configurations at random: written, read again, and led from one to another.
+//! Whole configurations at random: written, read again, and led from one to another. Every field of every
+//! type is made up here, without a default, so that a new field without a line in `entries` is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,7 +140,7 @@ prop_compose! {
             wrap_up: Millis(times.2),
             length_max,
             wait_max: Millis(times.3),
-            ..QueueSpec::named(name("-"))
+            name: name("-"),
         };
         QueueEntry { spec, rules }
     }
