@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod configuration;
 pub mod edge;
 pub mod entropy;
 pub mod exit;

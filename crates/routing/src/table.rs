@@ -79,6 +79,7 @@ pub enum TableTag {
     Idempotency = 38,
     Checkpoint = 39,
     Window = 40,
+    Configuration = 41,
 }
 
 /// A row as it is stored: key and, unless it was deleted, value.

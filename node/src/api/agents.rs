@@ -7,7 +7,7 @@ use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
     self as api, AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest,
     LogInRequest, LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
-    SetNotReadyRequest, SetReadyRequest,
+    SetNotReadyRequest, SetPasswordReply, SetPasswordRequest, SetReadyRequest,
 };
 use tandem_routing::{
     command::{
@@ -49,11 +49,7 @@ impl Agents for Api {
 
     async fn put(&self, request: Request<PutAgentRequest>) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
-        if asked.password.len() > PASSWORD_LEN_MAX {
-            return Err(Status::invalid_argument(format!(
-                "password is longer than {PASSWORD_LEN_MAX} bytes"
-            )));
-        }
+        check_password(&asked.password)?;
         if asked.idempotency_key.len() + PASSWORD_KEY.len() > IDEMPOTENCY_KEY_LEN_MAX {
             return Err(Status::invalid_argument(format!(
                 "idempotency_key is longer than {} bytes",
@@ -120,6 +116,23 @@ impl Agents for Api {
         let tenant = self.tenant(&asked.tenant).await?;
         let command = QueueCommand::RemoveAgent { tenant, agent };
         self.change(command, asked.idempotency_key, within).await.map(put)
+    }
+
+    async fn set_password(
+        &self,
+        request: Request<SetPasswordRequest>,
+    ) -> Result<Response<SetPasswordReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let agent = name("name", &asked.name)?;
+        if asked.password.is_empty() {
+            return Err(Status::invalid_argument("password is empty"));
+        }
+        check_password(&asked.password)?;
+        let tenant = self.tenant(&asked.tenant).await?;
+        let user = self.core()?.store.read(|replica, _| phone_user(&replica.0, tenant, &agent))?;
+        let key = asked.idempotency_key;
+        self.put_password(tenant, &user, &agent, &asked.password, key, within).await?;
+        Ok(Response::new(SetPasswordReply {}))
     }
 
     async fn log_in(
@@ -263,6 +276,13 @@ fn abroad(
         skills: service.skills.iter().map(skill).collect::<Result<_, Status>>()?,
     };
     Ok((name("abroad", tenant)?, service))
+}
+
+fn check_password(password: &str) -> Result<(), Status> {
+    if password.len() <= PASSWORD_LEN_MAX {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("password is longer than {PASSWORD_LEN_MAX} bytes")))
 }
 
 fn reason(text: &str) -> Result<Option<Name>, Status> {

@@ -9,6 +9,7 @@ mod calendars;
 mod callers;
 mod change;
 mod cluster;
+mod configuration;
 mod contacts;
 mod explain;
 mod queues;
@@ -22,6 +23,8 @@ mod tenancy;
 mod tenants;
 #[cfg(test)]
 mod tenants_apart;
+
+pub(crate) use configuration::{DOCUMENTS_BYTES_MAX, DOCUMENTS_MESSAGE_BYTES_MAX};
 
 use std::{sync::Arc, time::Duration};
 

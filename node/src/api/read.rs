@@ -14,15 +14,13 @@ use tandem_routing::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Queue,
         SiteChoice, SiteState, WorkState,
     },
-    ids::{AgentId, CalendarId, QueueId, SiteId, SkillId, TenantId},
-    name::Name,
-    requirement::Translate,
+    ids::{CalendarId, QueueId, SiteId, SkillId, TenantId},
     rules::Urgent,
-    state::State,
     time::ClusterTime,
 };
 
 use super::rules;
+use crate::configuration::Spelling;
 
 /// The state with the time at which it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -402,29 +400,5 @@ fn end_reason(reason: EndReason) -> &'static str {
         EndReason::TurnedAway => "turned-away",
         EndReason::Overflowed => "overflowed",
         EndReason::Failed => "failed",
-    }
-}
-
-/// Names for the ids in a requirement; fails for what was removed.
-struct Spelling<'a>(&'a State);
-
-impl Translate<SkillId, SiteId, AgentId> for Spelling<'_> {
-    type Skill = Name;
-    type Site = Name;
-    type Agent = Name;
-    type Error = ();
-
-    fn skill(&mut self, skill: &SkillId) -> Result<Name, ()> {
-        self.0.skills().get(skill).map(|row| row.name.clone()).ok_or(())
-    }
-
-    fn site(&mut self, site: &SiteId) -> Result<Name, ()> {
-        self.0.sites().get(site).map(|row| row.name.clone()).ok_or(())
-    }
-
-    /// An agent who was removed is shown by the number, so that the rest can be read.
-    fn agent(&mut self, agent: &AgentId) -> Result<Name, ()> {
-        let known = self.0.agents().get(agent).map(|row| row.name.clone());
-        known.or_else(|| agent.to_string().parse().ok()).ok_or(())
     }
 }

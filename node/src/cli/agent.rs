@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
     Agent, AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
     LogOutRequest, PutAgentRequest, ReleaseRequest, RemoveAgentRequest, ServiceAbroad,
-    SetNotReadyRequest, SetReadyRequest, Tier,
+    SetNotReadyRequest, SetPasswordRequest, SetReadyRequest, Tier,
 };
 
 use super::{
@@ -72,6 +72,17 @@ enum Command {
         /// File with the password of their phone, "-" for standard input; unchanged when not given.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+    },
+    /// Give an agent's phone another password; nothing else of them changes.
+    #[command(
+        after_help = "Example:\n  printf %s \"$SECRET\" | tandem agent password amy --file -"
+    )]
+    Password {
+        /// Who.
+        name: String,
+        /// File with the password, "-" for standard input.
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Remove an agent who is logged out.
     #[command(after_help = "Example:\n  tandem agent remove amy")]
@@ -186,6 +197,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, put)
             }
+            Command::Password { name, file } => {
+                let (password, idempotency_key) = (password(file)?, session.key());
+                let tenant = session.tenant();
+                let request = SetPasswordRequest { name, password, idempotency_key, tenant };
+                let reply = session
+                    .change(|channel| {
+                        let request = request.clone();
+                        async { AgentsClient::new(channel).set_password(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, |_| "done".to_owned())
+            }
             Command::Remove { name } => {
                 let request = RemoveAgentRequest {
                     name,
@@ -253,9 +276,10 @@ async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply
                     };
                     client.release(request).await
                 }
-                Command::List { .. } | Command::Put { .. } | Command::Remove { .. } => {
-                    Err(tonic::Status::internal("not a change of state"))
-                }
+                Command::List { .. }
+                | Command::Put { .. }
+                | Command::Password { .. }
+                | Command::Remove { .. } => Err(tonic::Status::internal("not a change of state")),
             }
         })
         .await

@@ -9,6 +9,7 @@ mod calendar;
 mod callers;
 mod certs;
 mod cluster;
+mod config;
 mod connect;
 mod contact;
 mod explain;
@@ -70,6 +71,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Move load between sites: preview a plan, carry it out in steps, take it back.
     Rebalance(rebalance::Arguments),
+    /// Sites, queues, numbers and agents as files: see what they would change, apply them, go back.
+    Config(config::Arguments),
     /// What was counted of queues, sites and agents, by quarters of an hour: service level, waits, handling.
     #[command(
         after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json\n  tandem stats --agent amy --last 32\n  tandem stats --agents"
@@ -174,6 +177,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Contact(arguments) => contact::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Rebalance(arguments) => rebalance::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))

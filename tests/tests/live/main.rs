@@ -4,6 +4,7 @@
 mod calls;
 mod configuration;
 mod disks;
+mod documents;
 mod doors;
 mod laboratory;
 mod losses;
