@@ -439,3 +439,24 @@ fn users_of_phones() {
     let long = name(&"x".repeat(60));
     assert!(phones::user_of(state, acme, &long).is_err());
 }
+
+// Goal: each request of a service about tenants' things names a tenant, so that none can be forgotten; what
+// names none is the cluster's.
+#[test]
+fn requests_name_a_tenant() {
+    let proto = include_str!("../../../crates/proto/proto/tandem/api/v1/api.proto");
+    let mut seen = 0;
+    for service in proto.split("\nservice ").skip(1) {
+        let (title, body) = service.split_once(" {").expect("a service");
+        let of_cluster = ["Cluster", "Sites", "Tenants"].contains(&title);
+        let body = body.split("\n}").next().expect("an end");
+        for call in body.lines().filter_map(|line| line.trim().strip_prefix("rpc ")) {
+            let request = call.split(['(', ')']).nth(1).expect("a request");
+            let message = proto.split(&format!("\nmessage {request} {{")).nth(1).expect(request);
+            let message = message.split('}').next().expect("an end");
+            assert_eq!(message.contains(" string tenant = "), !of_cluster, "{title} {request}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen} calls were read");
+}

@@ -18,8 +18,8 @@ pub(super) struct Arguments {
     name: String,
     /// Where those who wait go, with their times of arrival, and where its numbers lead then; without it they
     /// are hung up, and the numbers are out of service.
-    #[arg(long, value_name = "QUEUE", default_value = "")]
-    to: String,
+    #[arg(long, value_name = "QUEUE")]
+    to: Option<String>,
     /// Do it without asking.
     #[arg(long)]
     yes: bool,
@@ -32,7 +32,7 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let request = RetireQueueRequest {
         name: arguments.name,
-        to: arguments.to,
+        to: arguments.to.unwrap_or_default(),
         idempotency_key: session.key(),
         tenant: session.tenant(),
     };

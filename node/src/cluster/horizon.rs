@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    ops::Bound,
     time::{Duration, Instant},
 };
 
@@ -11,12 +10,11 @@ use tandem_routing::{
     command::{CalendarSpec, Command as QueueCommand},
     entity::Calendar,
     ids::CalendarId,
-    state::State,
     time::UtcMillis,
 };
 
 use super::core::Core;
-use crate::calendar::{EXTEND_BELOW, Source};
+use crate::calendar::{EXTEND_BELOW, Source, SourceError};
 
 /// How often a calendar is looked at: not more than one is compiled anew at a time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -44,7 +42,7 @@ impl Horizon {
         let (calendar, utc) = core.store.read(|replica, _| {
             let state = replica.0.queue();
             let utc = state.counters().wall?.utc_at(time);
-            Some((next(state, self.last, utc)?.clone(), utc))
+            Some((next(state.calendars().iter(), self.last, utc)?.clone(), utc))
         })?;
         self.last = calendar.id;
         match extended(&calendar, utc) {
@@ -61,21 +59,24 @@ impl Horizon {
 }
 
 /// The next calendar behind one, in turn, that knows too little of the future.
-fn next(state: &State, last: CalendarId, utc: UtcMillis) -> Option<&Calendar> {
-    let short = |calendar: &&Calendar| calendar.until.0 < utc.0.saturating_add(EXTEND_BELOW.0);
-    let behind = (Bound::Excluded(last), Bound::Unbounded);
-    let is_behind = |calendar: &&Calendar| {
-        std::ops::RangeBounds::contains(&behind, &calendar.id) && short(calendar)
-    };
-    let mut all = state.calendars().iter();
-    all.find(is_behind).or_else(|| state.calendars().iter().find(short))
+fn next<'a>(
+    calendars: impl Iterator<Item = &'a Calendar>,
+    last: CalendarId,
+    utc: UtcMillis,
+) -> Option<&'a Calendar> {
+    let until = utc.0.saturating_add(EXTEND_BELOW.0);
+    let mut first = None;
+    for calendar in calendars.filter(|calendar| calendar.until.0 < until) {
+        if calendar.id > last {
+            return Some(calendar);
+        }
+        first = first.or(Some(calendar));
+    }
+    first
 }
 
 /// The command that lets a calendar know more; `None` when its text gives no more.
-fn extended(
-    calendar: &Calendar,
-    utc: UtcMillis,
-) -> Result<Option<QueueCommand>, crate::calendar::SourceError> {
+fn extended(calendar: &Calendar, utc: UtcMillis) -> Result<Option<QueueCommand>, SourceError> {
     let compiled = Source::parse(&calendar.source)?.compile(utc);
     if compiled.until.0 < calendar.until.0.saturating_add(ADDED_MS_MIN) {
         return Ok(None);
@@ -87,4 +88,69 @@ fn extended(
         until: compiled.until,
     };
     Ok(Some(QueueCommand::PutCalendar { tenant: calendar.tenant, calendar: calendar_spec }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_routing::ids::TenantId;
+
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+    /// 2026-11-23, a Monday.
+    const MONDAY: u64 = 20_780 * DAY;
+
+    fn calendar(id: u32, source: &str, compiled_at: u64) -> Calendar {
+        let compiled = Source::parse(source).map(|source| source.compile(UtcMillis(compiled_at)));
+        let (open, until) =
+            compiled.map_or((Vec::new(), UtcMillis(0)), |compiled| (compiled.open, compiled.until));
+        Calendar {
+            id: CalendarId(id),
+            tenant: TenantId::DEFAULT,
+            name: "office".parse().expect("a name"),
+            source: source.to_owned(),
+            open,
+            until,
+            closes: None,
+        }
+    }
+
+    // Goal: a calendar that knows less than half a year is compiled anew from its text, says the same of the
+    // time it knew, and is left alone after it; one whose text gives no more is not proposed over and over.
+    #[test]
+    fn calendars_go_on() {
+        let office = calendar(1, "zone Europe/Berlin; mon-fri 09:00-17:00", MONDAY);
+        let all = [&office];
+        let (early, late) = (UtcMillis(MONDAY + 190 * DAY), UtcMillis(MONDAY + 210 * DAY));
+        let next = |utc| next(all.iter().copied(), CalendarId(0), utc).map(|calendar| calendar.id);
+        assert_eq!((next(early), next(late)), (None, Some(CalendarId(1))));
+        let command = extended(&office, late).expect("readable").expect("a year more");
+        let QueueCommand::PutCalendar { tenant, calendar: spec } = command else {
+            unreachable!("a calendar is put")
+        };
+        assert_eq!((tenant, &spec.source), (office.tenant, &office.source));
+        assert!(spec.until.0 > late.0 + 390 * DAY);
+        let longer = Calendar { open: spec.open, until: spec.until, ..office.clone() };
+        for hour in (late.0..office.until.0).step_by(900_000) {
+            assert_eq!(longer.is_open(UtcMillis(hour)), office.is_open(UtcMillis(hour)));
+        }
+        assert_eq!(extended(&longer, late), Ok(None), "it knows as much as there is");
+    }
+
+    // Goal: all calendars have their turn, also behind one that cannot be read.
+    #[test]
+    fn each_has_its_turn() {
+        let source = "zone UTC; mon 09:00-17:00";
+        let old = [1, 2, 3].map(|id| calendar(id, if id == 2 { "?" } else { source }, 0));
+        let utc = UtcMillis(MONDAY);
+        let mut last = CalendarId(0);
+        let turns: Vec<u32> = (0..4)
+            .filter_map(|_| {
+                last = next(old.iter(), last, utc)?.id;
+                Some(last.0)
+            })
+            .collect();
+        assert_eq!(turns, [1, 2, 3, 1]);
+        assert!(extended(&old[1], utc).is_err());
+    }
 }
