@@ -31,7 +31,8 @@ use crate::{
     keys, relay,
     rpc::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
-        cluster_server::ClusterServer, contacts_server::ContactsServer, peer_server::PeerServer,
+        cluster_server::ClusterServer, contacts_server::ContactsServer,
+        events_server::EventsServer, peer_server::PeerServer,
         queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
         sites_server::SitesServer, statistics_server::StatisticsServer,
     },
@@ -190,7 +191,8 @@ fn serve_operators(
         .add_service(AgentsServer::new(api.clone()))
         .add_service(ContactsServer::new(api.clone()))
         .add_service(RebalanceServer::new(api.clone()))
-        .add_service(StatisticsServer::new(api));
+        .add_service(StatisticsServer::new(api.clone()))
+        .add_service(EventsServer::new(api));
     let failed = failed.clone();
     tokio::spawn(keep_health(Arc::clone(membership), health));
     tokio::spawn(async move {

@@ -16,6 +16,7 @@ extern crate tandem_routing;
 mod batch;
 pub mod binding;
 pub mod command;
+pub mod feed;
 pub mod history;
 pub mod ids;
 pub mod leg;

@@ -23,6 +23,7 @@ use tandem_routing::{
 use crate::{
     binding::{Binding, Credential},
     command::{Batch, BatchError, Command, Envelope, Outcome, Rejection, Reply, encode_outcome},
+    feed::{Draft, FEED_SINCE, FeedHead},
     history::EndedContact,
     ids::{Epoch, GroupId, LegId, NodeId},
     index::Index,
@@ -46,8 +47,10 @@ pub struct Applied {
     pub history: Vec<RowChange>,
     /// What the shells may have to act on.
     pub effects: Vec<Effect>,
-    /// What happened in the queue, in order, for feeds.
+    /// What happened in the queue, in order.
     pub events: Vec<Event>,
+    /// The same for consumers: rows of the feed, to append to the history.
+    pub feed: Vec<RowChange>,
 }
 
 /// Something a shell may have to act on. Repeatable: the state says what should be.
@@ -120,12 +123,15 @@ pub struct Machine {
     pub(crate) legs: Table<Leg>,
     pub(crate) bindings: Table<Binding>,
     pub(crate) credentials: Table<Credential>,
+    feed_head: Table<FeedHead>,
     pub(crate) index: Index,
     digest: Digest,
     /// Steps of takeover that the running entry may still do.
     pub(crate) takeover_left: usize,
     pub(crate) effects: Vec<Effect>,
     pub(crate) history: Vec<EndedContact>,
+    /// Records of the feed that the running entry has made.
+    pub(crate) feed: Draft,
     hooks: Hooks,
 }
 
@@ -165,6 +171,10 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $machine.credentials;
+            $body;
+        }
+        {
+            let $table = &mut $machine.feed_head;
             $body;
         }
     }};
@@ -234,6 +244,12 @@ impl Machine {
     #[must_use]
     pub fn credentials(&self) -> &Table<Credential> {
         &self.credentials
+    }
+
+    /// Up to where the feed goes.
+    #[must_use]
+    pub fn feed_head(&self) -> FeedHead {
+        self.feed_head.get(&()).copied().unwrap_or_default()
     }
 
     /// Digest of all rows (R7).
@@ -322,6 +338,7 @@ impl Machine {
         applied.effects = std::mem::take(&mut self.effects);
         applied.effects.extend(changed.into_iter().map(Effect::LegChanged));
         applied.history = self.take_history();
+        applied.feed = self.take_feed(index);
         self.take_changes(&mut applied.changes);
         if index.is_multiple_of(DIGEST_EVERY) {
             applied.effects.push(Effect::DigestDue { index, digest: self.digest });
@@ -350,7 +367,7 @@ impl Machine {
     fn apply_contained(&mut self, envelope: &Envelope, events: &mut Vec<Event>) -> Outcome {
         self.queue.begin_command();
         let (event_count, effect_count) = (events.len(), self.effects.len());
-        let history_count = self.history.len();
+        let (history_count, feed_mark) = (self.history.len(), self.feed.mark());
         let incident = self.queue.counters().ordinal.0;
         let run = catch_unwind(AssertUnwindSafe(|| {
             if let Some(hook) = &self.hooks.before_command {
@@ -361,6 +378,9 @@ impl Machine {
             let composed = events.len();
             self.take_over(events);
             self.compose(composed, events);
+            if self.header().machine_version >= FEED_SINCE {
+                self.note(envelope, events.get(event_count..).unwrap_or_default(), outcome.is_ok());
+            }
             outcome
         }));
         run.unwrap_or_else(|panic| {
@@ -370,6 +390,7 @@ impl Machine {
             events.truncate(event_count);
             self.effects.truncate(effect_count);
             self.history.truncate(history_count);
+            self.feed.cut(feed_mark);
             self.effects.push(Effect::Bug { incident, message: panic_message(&*panic) });
             Err(Rejection::Bug { incident })
         })
@@ -393,6 +414,15 @@ impl Machine {
     fn take_history(&mut self) -> Vec<RowChange> {
         let group = self.group;
         std::mem::take(&mut self.history).into_iter().map(|row| row.stored(group)).collect()
+    }
+
+    fn take_feed(&mut self, index: u64) -> Vec<RowChange> {
+        let moment = (self.queue.now(), self.queue.utc());
+        let taken = self.feed.take(self.group, index, self.feed_head(), moment);
+        let Some((head, rows)) = taken else { return Vec::new() };
+        self.feed_head.insert(head);
+        self.feed_head.commit();
+        rows
     }
 
     fn take_changes(&mut self, changes: &mut Vec<RowChange>) {
@@ -439,6 +469,7 @@ impl Machine {
         const LEG: u8 = TableTag::Leg as u8;
         const BINDING: u8 = TableTag::Binding as u8;
         const CREDENTIAL: u8 = TableTag::Credential as u8;
+        const FEED_HEAD: u8 = TableTag::FeedHead as u8;
         let unknown = || LoadError::UnknownRow { key: format!("{key:02x?}") };
         if key.get(..2) != Some(&self.group.0.to_be_bytes()[..]) {
             return Err(unknown());
@@ -455,6 +486,7 @@ impl Machine {
             LEG => self.legs.load(key, value, digest),
             BINDING => self.bindings.load(key, value, digest),
             CREDENTIAL => self.credentials.load(key, value, digest),
+            FEED_HEAD => self.feed_head.load(key, value, digest),
             other => self.queue.load_row(other, key, value, digest).ok_or_else(unknown)?,
         };
         loaded.map_err(LoadError::Row)
@@ -474,6 +506,7 @@ impl Machine {
             .chain(self.legs.stored_rows(group))
             .chain(self.bindings.stored_rows(group))
             .chain(self.credentials.stored_rows(group))
+            .chain(self.feed_head.stored_rows(group))
     }
 
     fn rebuild(&mut self) {

@@ -9,9 +9,11 @@ mod certs;
 mod cluster;
 mod connect;
 mod contact;
+mod events;
 mod explain;
 mod output;
 mod queue;
+mod queue_log;
 mod rebalance;
 mod site;
 mod stats;
@@ -65,6 +67,11 @@ enum Command {
         after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json"
     )]
     Stats(stats::Arguments),
+    /// What happens in the queue, event by event: follow it, take it up again, or write Asterisk's queue_log.
+    #[command(
+        after_help = "Examples:\n  tandem events\n  tandem events --queue sales --output json\n  tandem events --from 48211 --format queue_log >> queue_log\n  tandem events --until-now --format json > events.jsonl"
+    )]
+    Events(events::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +160,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Rebalance(arguments) => rebalance::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
+        Command::Events(arguments) => events::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))
 }
