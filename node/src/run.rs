@@ -32,9 +32,9 @@ use crate::{
     rpc::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
         cluster_server::ClusterServer, contacts_server::ContactsServer,
-        events_server::EventsServer, peer_server::PeerServer,
-        queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
-        sites_server::SitesServer, statistics_server::StatisticsServer,
+        events_server::EventsServer, peer_server::PeerServer, queues_server::QueuesServer,
+        raft_server::RaftServer, rebalance_server::RebalanceServer, sites_server::SitesServer,
+        statistics_server::StatisticsServer,
     },
     telemetry,
     tls::Tls,

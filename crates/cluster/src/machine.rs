@@ -123,7 +123,7 @@ pub struct Machine {
     pub(crate) legs: Table<Leg>,
     pub(crate) bindings: Table<Binding>,
     pub(crate) credentials: Table<Credential>,
-    feed_head: Table<FeedHead>,
+    pub(crate) feed_head: Table<FeedHead>,
     pub(crate) index: Index,
     digest: Digest,
     /// Steps of takeover that the running entry may still do.
@@ -132,6 +132,8 @@ pub struct Machine {
     pub(crate) history: Vec<EndedContact>,
     /// Records of the feed that the running entry has made.
     pub(crate) feed: Draft,
+    /// Where those of the running command are made.
+    pub(crate) feed_spare: Draft,
     hooks: Hooks,
 }
 
@@ -414,15 +416,6 @@ impl Machine {
     fn take_history(&mut self) -> Vec<RowChange> {
         let group = self.group;
         std::mem::take(&mut self.history).into_iter().map(|row| row.stored(group)).collect()
-    }
-
-    fn take_feed(&mut self, index: u64) -> Vec<RowChange> {
-        let moment = (self.queue.now(), self.queue.utc());
-        let taken = self.feed.take(self.group, index, self.feed_head(), moment);
-        let Some((head, rows)) = taken else { return Vec::new() };
-        self.feed_head.insert(head);
-        self.feed_head.commit();
-        rows
     }
 
     fn take_changes(&mut self, changes: &mut Vec<RowChange>) {

@@ -294,6 +294,11 @@ fn gaps_are_told() {
     let at = |index| At { index, position: 0 };
     let begin = |index| Reader::new(GROUP, Begin::At(at(index)));
 
+    for index in [0, 1] {
+        let Ok(Page::Rows(rows)) = page(&mut begin(index), &whole, &sim, 1) else { panic!() };
+        assert_eq!(rows[0].index, indexes[0]);
+    }
+
     let mut kept = whole.clone();
     kept.retain(|key, _| *key >= feed_key(GROUP, third, 0));
     let torn = Torn { wanted: at(second), begins: at(third) };

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::Stream;
@@ -70,12 +70,14 @@ impl Events for Api {
         let until = (asked.end() == api::EventEnd::Now).then_some(state.applied);
         let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
         let end = Arc::new(OnceLock::new());
-        let watch = Watch { core, reader: Reader::new(GROUP, begin), wanted, until, sender };
+        let reader = Reader::new(GROUP, begin);
+        let watch = Watch { core, reader, wanted, until, sender: sender.clone(), sent: None };
         let ends = Arc::clone(&end);
         tokio::spawn(async move {
             let status = watch.run(place).await;
             // Nobody else sets it. The consumer hears it behind what waits for it.
             ends.set(status).ok();
+            drop(sender);
         });
         Ok(Response::new(Box::pin(Feed { batches, end })))
     }
@@ -133,7 +135,8 @@ impl Wanted {
     fn takes(&self, event: &api::Event) -> bool {
         let queue = &self.queue;
         let queues = || event.queues.iter().chain(&event.left_queues);
-        let named = event.queue == *queue || event.to_queue == *queue || queues().any(|q| q == queue);
+        let named =
+            event.queue == *queue || event.to_queue == *queue || queues().any(|q| q == queue);
         (self.tenant.is_empty() || event.tenant == self.tenant)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (queue.is_empty() || named)
@@ -173,6 +176,8 @@ struct Watch {
     /// The last entry that is wanted.
     until: Option<u64>,
     sender: mpsc::Sender<api::EventBatch>,
+    /// When the consumer was sent something.
+    sent: Option<Instant>,
 }
 
 impl Watch {
@@ -223,7 +228,11 @@ impl Watch {
                 }
                 Page::End => {
                     let through = known.applied;
-                    self.send(known, events, true).await?;
+                    let ends = self.until.is_some_and(|until| until <= through);
+                    let lately = self.sent.is_some_and(|sent| sent.elapsed() < SIGN_OF_LIFE);
+                    if !events.is_empty() || ends || !lately {
+                        self.send(known, events, true).await?;
+                    }
                     return Ok(through);
                 }
             }
@@ -232,11 +241,14 @@ impl Watch {
 
     async fn page(&mut self, known: &Known) -> Result<Page, Ended> {
         let broken = |error: StoreError| {
-            Ended::by(Status::unavailable(format!("this node's history: {error}; ask another node")))
+            Ended::by(Status::unavailable(format!(
+                "this node's history: {error}; ask another node"
+            )))
         };
         self.core.store.settle().await.map_err(broken)?;
         let (store, after) = (self.core.store.clone(), self.reader.after());
-        let reading = tokio::task::spawn_blocking(move || store.history_page(Some(&after), PAGE_ROWS));
+        let reading =
+            tokio::task::spawn_blocking(move || store.history_page(Some(&after), PAGE_ROWS));
         let rows = reading
             .await
             .map_err(|error| Ended::by(Status::internal(error.to_string())))?
@@ -246,16 +258,15 @@ impl Watch {
     }
 
     async fn send(
-        &self,
+        &mut self,
         known: Known,
         events: Vec<api::Event>,
         caught_up: bool,
     ) -> Result<(), Ended> {
         let next = self.reader.next().unwrap_or_default();
-        let first = events.first().map_or(next, |event| At {
-            index: event.index,
-            position: event.position,
-        });
+        let first = events
+            .first()
+            .map_or(next, |event| At { index: event.index, position: event.position });
         let batch = api::EventBatch {
             as_of: Some(known.as_of),
             events,
@@ -264,7 +275,10 @@ impl Watch {
             caught_up,
         };
         match self.sender.send_timeout(batch, SEND_WITHIN).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.sent = Some(Instant::now());
+                Ok(())
+            }
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Ended::Gone),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 Err(Ended::by(Status::resource_exhausted(format!(
@@ -295,4 +309,69 @@ impl Ended {
 
 fn lost(torn: Torn) -> Status {
     Status::out_of_range(torn.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a consumer gets what names its queue, agent, tenant and kinds, and a kind that does not exist is
+    // refused with those that do.
+    #[test]
+    fn what_is_wanted() {
+        let asked = |asked: api::WatchEventsRequest| Wanted::read(&asked);
+        let text = str::to_owned;
+        let event = api::Event {
+            kind: text("contact-overflowed"),
+            tenant: text("default"),
+            queue: text("sales"),
+            to_queue: text("support"),
+            ..api::Event::default()
+        };
+        let request = api::WatchEventsRequest::default;
+        for (request, takes) in [
+            (request(), true),
+            (api::WatchEventsRequest { queue: text("sales"), ..request() }, true),
+            (api::WatchEventsRequest { queue: text("support"), ..request() }, true),
+            (api::WatchEventsRequest { queue: text("other"), ..request() }, false),
+            (api::WatchEventsRequest { agent: text("amy"), ..request() }, false),
+            (api::WatchEventsRequest { tenant: text("default"), ..request() }, true),
+            (api::WatchEventsRequest { tenant: text("acme"), ..request() }, false),
+            (
+                api::WatchEventsRequest { kinds: vec![text("contact-overflowed")], ..request() },
+                true,
+            ),
+            (api::WatchEventsRequest { kinds: vec![text("contact-left")], ..request() }, false),
+        ] {
+            let wanted = asked(request.clone()).unwrap();
+            assert_eq!(wanted.takes(&event), takes, "{request:?}");
+        }
+        let serves = api::Event { left_queues: vec![text("sales")], ..api::Event::default() };
+        let of_sales =
+            asked(api::WatchEventsRequest { queue: text("sales"), ..request() }).unwrap();
+        assert!(of_sales.takes(&serves));
+        let wrong = asked(api::WatchEventsRequest { kinds: vec![text("contact")], ..request() });
+        let refused = wrong.err().unwrap();
+        assert!(refused.message().contains("contact-entered"), "{refused}");
+    }
+
+    // Goal: a consumer hears why there is no more behind everything that waits for it, and once.
+    #[tokio::test]
+    async fn the_last_word_comes_last() {
+        use futures_util::StreamExt;
+        let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+        let end = Arc::new(OnceLock::new());
+        let mut feed = Feed { batches, end: Arc::clone(&end) };
+        for next_index in [1, 2] {
+            let batch = api::EventBatch { next_index, ..api::EventBatch::default() };
+            sender.send(batch).await.unwrap();
+        }
+        end.set(Some(Status::resource_exhausted("slow"))).unwrap();
+        drop(sender);
+        for next_index in [1, 2] {
+            assert_eq!(feed.next().await.unwrap().unwrap().next_index, next_index);
+        }
+        assert_eq!(feed.next().await.unwrap().unwrap_err().message(), "slow");
+        assert!(feed.next().await.is_none());
+    }
 }

@@ -69,19 +69,26 @@ fn said(what: What, numbers: CallerNumbers) -> Event {
     let names = |names: &[Name]| names.iter().map(ToString::to_string).collect();
     let event = Event { kind, ..Event::default() };
     match what {
-        What::ContactEntered { contact, queue, caller, called, site, priority, came_as, waited } => {
-            Event {
-                contact: contact.to_string(),
-                queue: queue.to_string(),
-                caller: number(&caller),
-                called: called.to_string(),
-                site: site.to_string(),
-                priority: u32::from(priority),
-                came_as,
-                waited_ms: waited.0,
-                ..event
-            }
-        }
+        What::ContactEntered {
+            contact,
+            queue,
+            caller,
+            called,
+            site,
+            priority,
+            came_as,
+            waited,
+        } => Event {
+            contact: contact.to_string(),
+            queue: queue.to_string(),
+            caller: number(&caller),
+            called: called.to_string(),
+            site: site.to_string(),
+            priority: u32::from(priority),
+            came_as,
+            waited_ms: waited.0,
+            ..event
+        },
         What::ContactOverflowed {
             contact,
             from,
@@ -311,5 +318,58 @@ fn thing_name(thing: Thing) -> &'static str {
         Thing::Calendar => "calendar",
         Thing::Tenant => "tenant",
         Thing::List => "list",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_routing::{
+        ids::Ordinal,
+        time::{ClusterTime, UtcMillis},
+    };
+
+    use super::*;
+
+    // Goal: events stand where their row says, with its tenant's name; a caller's number is shown to those
+    // only who asked for it, and each kind has a name that can be asked for.
+    #[test]
+    fn rows_become_events() {
+        let entered = What::ContactEntered {
+            contact: tandem_cluster::ids::ContactId::default(),
+            queue: "sales".parse().unwrap(),
+            caller: CallerNumber::new("+442071838750"),
+            called: "100".parse().unwrap(),
+            site: "lon".parse().unwrap(),
+            priority: 0,
+            came_as: 1,
+            waited: tandem_routing::time::Millis(0),
+        };
+        let plan = What::PlanStepped { plan: Ordinal(5) };
+        let record =
+            |what| Record { tenant: TenantId(7), tenant_name: Some("acme".parse().unwrap()), what };
+        let row = FeedRow {
+            index: 40,
+            position: 3,
+            head: tandem_cluster::feed::RowHead {
+                first: 900,
+                previous: 39,
+                time: ClusterTime(5),
+                utc: Some(UtcMillis(8)),
+                count: 2,
+            },
+            records: vec![record(entered), record(plan)],
+        };
+        for (numbers, shown) in
+            [(CallerNumbers::Hidden, "…50"), (CallerNumbers::Shown, "+442071838750")]
+        {
+            let made: Vec<Event> = events(row.clone(), numbers).collect();
+            let at: Vec<_> = made
+                .iter()
+                .map(|event| (event.index, event.position, event.number, event.utc_ms))
+                .collect();
+            assert_eq!(at, [(40, 3, 900, 8), (40, 4, 901, 8)]);
+            assert_eq!((made[0].caller.as_str(), made[0].tenant.as_str()), (shown, "acme"));
+            assert!(made.iter().all(|event| KINDS.contains(&event.kind.as_str())));
+        }
     }
 }

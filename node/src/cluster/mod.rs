@@ -26,7 +26,7 @@ pub mod peer_service;
 pub mod peers;
 pub mod proposer;
 pub mod quorum;
-mod retention;
 pub(crate) mod removal;
+mod retention;
 pub mod server;
 pub(crate) mod voters;

@@ -40,9 +40,8 @@ pub(super) async fn keep(core: Arc<Core>) {
 async fn look(core: &Core) -> Result<(), StoreError> {
     let (head, now) = core.store.read(|replica, _| (replica.0.feed_head(), replica.0.now()));
     let store = core.store.clone();
-    let searching = tokio::task::spawn_blocking(move || {
-        search(head, now, |index| first_from(&store, index))
-    });
+    let searching =
+        tokio::task::spawn_blocking(move || search(head, now, |index| first_from(&store, index)));
     // A panic is the store's own end.
     let Ok(found) = searching.await else { return Ok(()) };
     if let Some(cut) = found? {

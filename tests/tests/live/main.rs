@@ -5,6 +5,7 @@ mod calls;
 mod configuration;
 mod disks;
 mod doors;
+mod events;
 mod laboratory;
 mod losses;
 mod quorum;

@@ -7,7 +7,7 @@ use tandem_routing::{
     entity::{Agent, Contact, ContactState, EndReason, LoginState, Queue, WorkState},
     name::Name,
     rules::Trigger,
-    table::{Row, Table},
+    table::{Row, RowChange, Table},
     time::{ClusterTime, Millis},
 };
 
@@ -23,9 +23,21 @@ impl Machine {
     /// Notes what the running command did: its events, and what else changed for those who follow the
     /// queue. Before the command is committed, so that the rows still tell what was before.
     pub(crate) fn note(&mut self, envelope: &Envelope, events: &[Event], done: bool) {
-        let mut draft = std::mem::take(&mut self.feed);
+        // Aside, so that a panic in here takes nothing of the commands before.
+        let mut draft = std::mem::take(&mut self.feed_spare);
         Noting { machine: self, draft: &mut draft, envelope, events }.all(done);
-        self.feed = draft;
+        self.feed.append(&mut draft);
+        self.feed_spare = draft;
+    }
+
+    /// The rows of what was noted in the entry that ends.
+    pub(crate) fn take_feed(&mut self, index: u64) -> Vec<RowChange> {
+        let moment = (self.queue.now(), self.queue.utc());
+        let taken = self.feed.take(self.group, index, self.feed_head(), moment);
+        let Some((head, rows)) = taken else { return Vec::new() };
+        self.feed_head.insert(head);
+        self.feed_head.commit();
+        rows
     }
 }
 

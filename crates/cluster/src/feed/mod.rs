@@ -326,6 +326,13 @@ impl Draft {
         DraftMark(self.ends.len())
     }
 
+    /// Takes another draft's records over.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let from = self.bytes.len();
+        self.bytes.append(&mut other.bytes);
+        self.ends.extend(other.ends.drain(..).map(|end| from + end));
+    }
+
     /// Forgets what came after a mark.
     pub(crate) fn cut(&mut self, mark: DraftMark) {
         self.ends.truncate(mark.0);
@@ -391,9 +398,12 @@ mod tests {
         assert_eq!(draft.take(group, 8, before, moment), None);
         let count = FEED_ROW_RECORDS_MAX + 2;
         (0..count as u64).for_each(|plan| draft.push(&record(plan)));
-        let mark = draft.mark();
-        draft.push(&record(999));
+        let (mark, mut command) = (draft.mark(), Draft::default());
+        command.push(&record(998));
+        command.push(&record(999));
+        draft.append(&mut command);
         draft.cut(mark);
+        assert_eq!(command.mark().0, 0);
         let (head, rows) = draft.take(group, 9, before, moment).unwrap();
         assert_eq!(head, FeedHead { index: 9, records: 10 + count as u64 });
         let read = |row: &RowChange| FeedRow::read(group, &row.key, row.value.as_ref().unwrap());

@@ -65,7 +65,8 @@ impl Reader {
     pub fn new(group: GroupId, begin: Begin) -> Self {
         let next = match begin {
             Begin::Oldest => None,
-            Begin::At(at) => Some(at),
+            // The first entry of a log has index 1.
+            Begin::At(at) => Some(at.max(At { index: 1, position: 0 })),
         };
         Self { group, next, number: None, last: None }
     }
