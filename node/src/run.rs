@@ -33,9 +33,10 @@ use crate::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
         calendars_server::CalendarsServer, callers_server::CallersServer,
         cluster_server::ClusterServer, config_server::ConfigServer,
-        contacts_server::ContactsServer, peer_server::PeerServer, queues_server::QueuesServer,
-        raft_server::RaftServer, rebalance_server::RebalanceServer, sites_server::SitesServer,
-        statistics_server::StatisticsServer, tenants_server::TenantsServer,
+        contacts_server::ContactsServer, events_server::EventsServer, peer_server::PeerServer,
+        queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
+        sites_server::SitesServer, statistics_server::StatisticsServer,
+        tenants_server::TenantsServer,
     },
     telemetry,
     tls::Tls,
@@ -198,7 +199,8 @@ fn serve_operators(
         .add_service(
             ConfigServer::new(api.clone()).max_decoding_message_size(DOCUMENTS_MESSAGE_BYTES_MAX),
         )
-        .add_service(StatisticsServer::new(api));
+        .add_service(StatisticsServer::new(api.clone()))
+        .add_service(EventsServer::new(api));
     let failed = failed.clone();
     tokio::spawn(keep_health(Arc::clone(membership), health));
     tokio::spawn(async move {

@@ -120,6 +120,7 @@ impl<M: Machine> StoreHandle<M> {
     /// # Errors
     /// [`StoreError`] if the store stopped or stops.
     pub async fn settle(&self) -> Result<(), StoreError> {
+        self.parts.live.until_queued(&self.parts.halt).await?;
         self.parts.queue.call(0, |done| Op::Fence { done }).await
     }
 

@@ -9,21 +9,33 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::counters::{CounterCells, add};
-use crate::error::{Fatal, FatalCause};
+use crate::error::{Fatal, FatalCause, StoreError};
 use crate::format::records::StateRecord;
+use crate::halt::Halt;
 use crate::limits::READ_HOLD_MS;
 use crate::machine::{Applied, Machine};
 use crate::types::{Entry, LogId, Payload, StoredMembership};
+
+/// How long rows may be on their way from an applied entry to the queue, in looks at whether the store stopped.
+const SETTLE_LOOKS: u32 = 50;
+const SETTLE_LOOK: Duration = Duration::from_millis(100);
+
+fn index_of(position: Option<LogId>) -> u64 {
+    position.map_or(0, |position| position.index)
+}
 
 /// Machine and position.
 #[derive(Debug)]
 pub(crate) struct Live<M> {
     inner: RwLock<Inner<M>>,
+    /// Index of the last entry whose rows are on their way to the disk: an entry is applied before.
+    queued: watch::Sender<u64>,
     counters: Arc<CounterCells>,
 }
 
@@ -44,7 +56,28 @@ impl<M: Machine> Live<M> {
     ) -> Self {
         let inner =
             Inner { machine, applied: state.applied, membership, generation: state.generation };
-        Self { inner: RwLock::new(inner), counters }
+        let queued = watch::Sender::new(index_of(state.applied));
+        Self { inner: RwLock::new(inner), queued, counters }
+    }
+
+    /// The rows of everything up to here are in the queue to the disk.
+    pub(crate) fn rows_queued(&self, through: Option<LogId>) {
+        self.queued.send_replace(index_of(through));
+    }
+
+    /// Returns when the rows of everything that is applied now are in the queue to the disk.
+    pub(crate) async fn until_queued(&self, halt: &Halt) -> Result<(), StoreError> {
+        let applied = index_of(self.inner.read().applied);
+        let mut queued = self.queued.subscribe();
+        for _ in 0..SETTLE_LOOKS {
+            let waiting = queued.wait_for(|through| *through >= applied);
+            if let Ok(Ok(_)) = tokio::time::timeout(SETTLE_LOOK, waiting).await {
+                return Ok(());
+            }
+            halt.check()?;
+        }
+        // Applying has ended between an entry and its rows.
+        Err(halt.closed())
     }
 
     /// Runs a short read on the machine and its position.
@@ -112,6 +145,7 @@ impl<M: Machine> Live<M> {
             Inner { machine, applied: state.applied, membership, generation: state.generation };
         let old = std::mem::replace(&mut *inner, fresh);
         drop(inner);
+        self.rows_queued(state.applied);
         // Freeing a large machine takes time; nobody should wait for it.
         drop(old);
     }

@@ -107,8 +107,12 @@ impl<M: Machine> StateMachine<M> {
         if batch.entries == 0 {
             return Ok(());
         }
-        batch.state = Some(self.live.state());
-        self.queue.push(batch.bytes, Op::Rows(Box::new(batch))).await
+        let state = self.live.state();
+        let through = state.applied;
+        batch.state = Some(state);
+        self.queue.push(batch.bytes, Op::Rows(Box::new(batch))).await?;
+        self.live.rows_queued(through);
+        Ok(())
     }
 }
 

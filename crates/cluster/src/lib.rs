@@ -17,6 +17,7 @@ mod batch;
 pub mod binding;
 pub mod command;
 pub mod configuration;
+pub mod feed;
 pub mod history;
 pub mod ids;
 pub mod leg;

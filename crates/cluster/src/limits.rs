@@ -61,6 +61,13 @@ pub const ENDPOINTS_MAX: usize = 16;
 /// the queue's steps, so that bulk work never delays a takeover.
 pub const TAKEOVER_WORK_MAX: usize = tandem_routing::limits::APPLY_WORK_MAX;
 
+/// Records of the feed in one stored row; what an entry has more goes into further rows.
+pub const FEED_ROW_RECORDS_MAX: usize = 256;
+/// Encoded records of the feed in one stored row, unless one record is larger.
+pub const FEED_ROW_BYTES_MAX: usize = 128 * 1024;
+/// Contacts that are counted for a contact's position when it leaves a queue.
+pub const POSITION_COUNTED_MAX: usize = 1_000;
+
 /// CSeq numbers that come with the ownership of a leg: a taker uses the last so many of the reserved
 /// ones. `crates/sip` reserves in blocks of the same size (`callcontrol` asserts it).
 pub const CSEQ_BLOCK: u32 = 64;

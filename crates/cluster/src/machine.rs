@@ -24,6 +24,7 @@ use crate::{
     binding::{Binding, Credential},
     command::{Batch, BatchError, Command, Envelope, Outcome, Rejection, Reply, encode_outcome},
     configuration::ConfigurationVersion,
+    feed::{Draft, FEED_SINCE, FeedHead},
     history::EndedContact,
     ids::{Epoch, GroupId, LegId, NodeId},
     index::Index,
@@ -47,8 +48,10 @@ pub struct Applied {
     pub history: Vec<RowChange>,
     /// What the shells may have to act on.
     pub effects: Vec<Effect>,
-    /// What happened in the queue, in order, for feeds.
+    /// What happened in the queue, in order.
     pub events: Vec<Event>,
+    /// The same for consumers: rows of the feed, to append to the history.
+    pub feed: Vec<RowChange>,
 }
 
 /// Something a shell may have to act on. Repeatable: the state says what should be.
@@ -122,12 +125,17 @@ pub struct Machine {
     pub(crate) bindings: Table<Binding>,
     pub(crate) credentials: Table<Credential>,
     pub(crate) configuration: Table<ConfigurationVersion>,
+    pub(crate) feed_head: Table<FeedHead>,
     pub(crate) index: Index,
     digest: Digest,
     /// Steps of takeover that the running entry may still do.
     pub(crate) takeover_left: usize,
     pub(crate) effects: Vec<Effect>,
     pub(crate) history: Vec<EndedContact>,
+    /// Records of the feed that the running entry has made.
+    pub(crate) feed: Draft,
+    /// Where those of the running command are made.
+    pub(crate) feed_spare: Draft,
     hooks: Hooks,
 }
 
@@ -171,6 +179,10 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $machine.configuration;
+            $body;
+        }
+        {
+            let $table = &mut $machine.feed_head;
             $body;
         }
     }};
@@ -246,6 +258,12 @@ impl Machine {
     #[must_use]
     pub fn configuration(&self) -> &Table<ConfigurationVersion> {
         &self.configuration
+    }
+
+    /// Up to where the feed goes.
+    #[must_use]
+    pub fn feed_head(&self) -> FeedHead {
+        self.feed_head.get(&()).copied().unwrap_or_default()
     }
 
     /// Digest of all rows (R7).
@@ -334,6 +352,7 @@ impl Machine {
         applied.effects = std::mem::take(&mut self.effects);
         applied.effects.extend(changed.into_iter().map(Effect::LegChanged));
         applied.history = self.take_history();
+        applied.feed = self.take_feed(index);
         self.take_changes(&mut applied.changes);
         if index.is_multiple_of(DIGEST_EVERY) {
             applied.effects.push(Effect::DigestDue { index, digest: self.digest });
@@ -362,7 +381,7 @@ impl Machine {
     fn apply_contained(&mut self, envelope: &Envelope, events: &mut Vec<Event>) -> Outcome {
         self.queue.begin_command();
         let (event_count, effect_count) = (events.len(), self.effects.len());
-        let history_count = self.history.len();
+        let (history_count, feed_mark) = (self.history.len(), self.feed.mark());
         let incident = self.queue.counters().ordinal.0;
         let run = catch_unwind(AssertUnwindSafe(|| {
             if let Some(hook) = &self.hooks.before_command {
@@ -373,6 +392,9 @@ impl Machine {
             let composed = events.len();
             self.take_over(events);
             self.compose(composed, events);
+            if self.header().machine_version >= FEED_SINCE {
+                self.note(envelope, events.get(event_count..).unwrap_or_default(), outcome.is_ok());
+            }
             outcome
         }));
         run.unwrap_or_else(|panic| {
@@ -382,6 +404,7 @@ impl Machine {
             events.truncate(event_count);
             self.effects.truncate(effect_count);
             self.history.truncate(history_count);
+            self.feed.cut(feed_mark);
             self.effects.push(Effect::Bug { incident, message: panic_message(&*panic) });
             Err(Rejection::Bug { incident })
         })
@@ -452,6 +475,7 @@ impl Machine {
         const BINDING: u8 = TableTag::Binding as u8;
         const CREDENTIAL: u8 = TableTag::Credential as u8;
         const CONFIGURATION: u8 = TableTag::Configuration as u8;
+        const FEED_HEAD: u8 = TableTag::FeedHead as u8;
         let unknown = || LoadError::UnknownRow { key: format!("{key:02x?}") };
         if key.get(..2) != Some(&self.group.0.to_be_bytes()[..]) {
             return Err(unknown());
@@ -469,6 +493,7 @@ impl Machine {
             BINDING => self.bindings.load(key, value, digest),
             CREDENTIAL => self.credentials.load(key, value, digest),
             CONFIGURATION => self.configuration.load(key, value, digest),
+            FEED_HEAD => self.feed_head.load(key, value, digest),
             other => self.queue.load_row(other, key, value, digest).ok_or_else(unknown)?,
         };
         loaded.map_err(LoadError::Row)
@@ -489,6 +514,7 @@ impl Machine {
             .chain(self.bindings.stored_rows(group))
             .chain(self.credentials.stored_rows(group))
             .chain(self.configuration.stored_rows(group))
+            .chain(self.feed_head.stored_rows(group))
     }
 
     fn rebuild(&mut self) {

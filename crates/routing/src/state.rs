@@ -10,7 +10,7 @@ use crate::{
     entity::{
         Agent, AgentInterval, Calendar, Contact, Counters, LastAgent, ListedCaller, LoginState,
         Number, Offer, Plan, Queue, QueueInterval, Reservation, Site, SiteInterval, Skill, Tenant,
-        Work, WorkItem, WorkState, interval_of,
+        WaitKey, Work, WorkItem, WorkState, interval_of,
     },
     ids::{
         AgentId, CalendarId, ContactId, GroupId, OfferNumber, Ordinal, QueueId, SiteId, TenantId,
@@ -264,6 +264,13 @@ impl State {
     #[must_use]
     pub fn queue_len(&self, queue: QueueId) -> u32 {
         self.index.queue_len(queue)
+    }
+
+    /// How many wait in a queue before a place, counted up to `most`: callers whose agent's phone rings, and
+    /// those who wait for one agent alone, are not among them.
+    #[must_use]
+    pub fn waiting_before(&self, queue: QueueId, place: WaitKey, most: usize) -> usize {
+        self.index.waiting_before(queue, place, most)
     }
 
     /// When the next deadline is due, if there is one.

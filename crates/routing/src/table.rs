@@ -80,6 +80,9 @@ pub enum TableTag {
     Checkpoint = 39,
     Window = 40,
     Configuration = 41,
+    FeedHead = 42,
+    /// Rows of the history, never of the state.
+    Feed = 43,
 }
 
 /// A row as it is stored: key and, unless it was deleted, value.
@@ -317,6 +320,12 @@ impl<R: Row> Table<R> {
     /// Keys that the running entry has touched so far, in committed commands; some more than once.
     pub fn touched(&self) -> impl Iterator<Item = &R::Key> {
         self.entry.iter().map(|(key, _)| key)
+    }
+
+    /// What the running command changed so far, the oldest change first: keys, and each row before that change.
+    /// A key that was changed more than once may come more than once.
+    pub fn changed(&self) -> impl Iterator<Item = (&R::Key, Option<&R>)> {
+        self.command.iter().map(|(key, before)| (key, before.as_ref().map(|kept| &kept.row)))
     }
 
     /// Ends the running entry: appends what changed to `changes` in key order and brings `digest`

@@ -137,7 +137,7 @@ fn of_decision(view: View<'_>, decision: &Decision, now: ClusterTime) -> api::De
     }
 }
 
-fn how(how: OfferEnd) -> &'static str {
+pub(super) fn how(how: OfferEnd) -> &'static str {
     match how {
         OfferEnd::Accepted => "accepted",
         OfferEnd::Declined(DeclineCause::NotAnswered) => "not-answered",

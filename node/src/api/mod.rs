@@ -11,10 +11,12 @@ mod change;
 mod cluster;
 mod configuration;
 mod contacts;
+mod events;
 mod explain;
 mod queues;
 mod read;
 mod rebalance;
+mod records;
 mod retire;
 mod rules;
 mod sites;
@@ -32,6 +34,7 @@ use tandem_cluster::{machine::Machine, seal::ClusterKey};
 use tandem_media_relay::identity::Role;
 use tandem_proto::api::v1::{AsOf, Consistency};
 use tandem_routing::name::Name;
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::{
@@ -53,13 +56,16 @@ pub struct Api {
     membership: Arc<Membership>,
     key: ClusterKey,
     realm: String,
+    /// Places for consumers of events.
+    consumers: Arc<Semaphore>,
 }
 
 impl Api {
     /// The services of this node; `key` seals and `realm` names phones' passwords.
     #[must_use]
     pub fn new(membership: Arc<Membership>, key: ClusterKey, realm: String) -> Self {
-        Self { membership, key, realm }
+        let consumers = Arc::new(Semaphore::new(events::CONSUMERS_MAX));
+        Self { membership, key, realm, consumers }
     }
 
     /// Lets operators in. A node's certificate lies on its host, where no operator's key need be.

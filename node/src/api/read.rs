@@ -388,7 +388,7 @@ pub(super) fn reason_name(reason: &NotReadyReason) -> String {
     }
 }
 
-fn end_reason(reason: EndReason) -> &'static str {
+pub(super) fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Abandoned => "abandoned",
         EndReason::CallerHungUp => "caller-hung-up",

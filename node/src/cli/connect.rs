@@ -67,7 +67,7 @@ enum Effect {
 
 /// How one try ended that had no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Failed {
+pub(super) enum Failed {
     /// Another try cannot better it.
     ForGood(CliError),
     /// Nothing was done: another node, or the same one later, may do better.
@@ -141,6 +141,21 @@ impl Session {
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout.unwrap_or(self.usual)
+    }
+
+    /// The nodes that the operator named.
+    pub(super) fn nodes(&self) -> &[String] {
+        &self.nodes
+    }
+
+    /// For how long a command tries when nobody answers.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(self.usual)
+    }
+
+    /// Opens a connection for a call that lasts.
+    pub(super) async fn open(&self, node: &str) -> Result<Channel, Failed> {
+        self.connect(node, Instant::now() + CONNECT_WITHIN).await
     }
 
     /// The idempotency key of this command: every try carries it.
@@ -289,7 +304,7 @@ fn not_connected(node: &str, cause: &str) -> Failed {
 }
 
 /// What a status says of a try.
-fn of_status(node: &str, status: &Status) -> Failed {
+pub(super) fn of_status(node: &str, status: &Status) -> Failed {
     let message = status.message();
     let text = if message.is_empty() {
         format!("{node}: {}", status.code())

@@ -12,9 +12,11 @@ mod cluster;
 mod config;
 mod connect;
 mod contact;
+mod events;
 mod explain;
 mod output;
 mod queue;
+mod queue_log;
 mod rebalance;
 mod retire;
 mod site;
@@ -78,6 +80,11 @@ enum Command {
         after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json\n  tandem stats --agent amy --last 32\n  tandem stats --agents"
     )]
     Stats(stats::Arguments),
+    /// What happens in the queue, event by event: follow it, take it up again, or write Asterisk's queue_log.
+    #[command(
+        after_help = "Examples:\n  tandem events\n  tandem events --queue sales --output json\n  tandem events --from 48211 --format queue_log >> queue_log\n  tandem events --until-now --format json > events.jsonl"
+    )]
+    Events(events::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +186,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Rebalance(arguments) => rebalance::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
+        Command::Events(arguments) => events::run(arguments),
     };
     report(result.map_err(|error| (error.code(), error)))
 }

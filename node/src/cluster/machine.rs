@@ -61,7 +61,7 @@ impl store::Machine for Replica {
                 note: bytes::Bytes::new(),
             },
             rows: applied.changes.into_iter().map(row_change).collect(),
-            history: applied.history.into_iter().map(row_change).collect(),
+            history: applied.history.into_iter().chain(applied.feed).map(row_change).collect(),
             effects,
         }
     }

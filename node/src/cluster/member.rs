@@ -385,6 +385,7 @@ impl Membership {
         tokio::spawn(leader::run(Arc::clone(core)));
         tokio::spawn(tell_leaders(Arc::clone(core)));
         tokio::spawn(life::report_digests(Arc::clone(core)));
+        tokio::spawn(super::retention::keep(Arc::clone(core)));
         let (raft, exit) = (core.raft.clone(), self.exit.clone());
         tokio::spawn(async move {
             if let Some(reason) = super::ended::until_ended(&raft).await {

@@ -28,5 +28,6 @@ pub mod peers;
 pub mod proposer;
 pub mod quorum;
 pub(crate) mod removal;
+mod retention;
 pub mod server;
 pub(crate) mod voters;

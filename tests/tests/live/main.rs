@@ -6,6 +6,7 @@ mod configuration;
 mod disks;
 mod documents;
 mod doors;
+mod events;
 mod laboratory;
 mod losses;
 mod quorum;

@@ -89,8 +89,15 @@ pub fn trial(
     let mut events = Vec::new();
     after.begin_entry(state.now());
     after.begin_command();
-    let Ok(replies) = after.apply_all(group, changes, &mut events) else {
-        return Err(refusals(state, group, changes));
+    let replies = match after.apply_all(group, changes, &mut events) {
+        Ok(replies) => replies,
+        Err(first) => {
+            let mut all = refusals(state, group, changes);
+            if all.first().is_none_or(|(at, _)| *at != first.0) {
+                all.insert(0, first);
+            }
+            return Err(all);
+        }
     };
     after.commit();
     let mut entries = 0;

@@ -10,6 +10,7 @@ use tandem_cluster::{
         AdmitCall, AdmitNode, Answered, Batch, Command, Envelope, LegFact, Outcome, PutBinding,
         RegisterNode, Reply, decode_outcome,
     },
+    feed::FeedRow,
     ids::{BootId, ClusterId, DiskId, Epoch, GroupId, LegId, NodeId, OfferNumber, TenantId},
     leg::{
         Codec, DialogRecord, DialogStage, End, Endpoint, Hops, Leg, LegRole, MediaDirection,
@@ -22,6 +23,7 @@ use tandem_routing::{
     command::{AgentSpec, Command as QueueCommand, NumberSpec, QueueSpec, Readiness},
     digest::Digest,
     name::{CallerNumber, Name},
+    table::RowChange,
     time::{ClusterTime, Millis},
 };
 
@@ -42,6 +44,10 @@ pub struct Sim {
     pub boots: u128,
     pub disk: BTreeMap<Vec<u8>, Vec<u8>>,
     pub last: Applied,
+    /// All entries; the first has index 1.
+    pub log: Vec<Vec<u8>>,
+    /// The feed's rows of the history.
+    pub feed: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Sim {
@@ -70,6 +76,8 @@ impl Sim {
             boots: 0,
             disk: BTreeMap::new(),
             last: Applied::default(),
+            log: Vec::new(),
+            feed: BTreeMap::new(),
         };
         sim.first(1, Command::Initialise { cluster: ClusterId(9), machine_version }).unwrap();
         for (node, site) in [(1, "lon"), (2, "fra"), (3, "nyc")] {
@@ -164,16 +172,18 @@ impl Sim {
     pub fn apply_bytes(&mut self, entry: &[u8]) -> Vec<Outcome> {
         self.index += 1;
         let applied = self.machine.apply(self.index, entry).unwrap();
-        for change in &applied.changes {
-            match &change.value {
-                Some(value) => self.disk.insert(change.key.clone(), value.clone()),
-                None => self.disk.remove(&change.key),
-            };
-        }
+        self.log.push(entry.to_vec());
+        keep(&mut self.feed, &applied.feed);
+        keep(&mut self.disk, &applied.changes);
         let outcomes =
             applied.outcomes.iter().map(|bytes| decode_outcome(bytes).unwrap()).collect();
         self.last = applied;
         outcomes
+    }
+
+    /// The feed's rows.
+    pub fn feed_rows(&self) -> Vec<FeedRow> {
+        self.feed.iter().map(|(key, value)| FeedRow::read(GROUP, key, value).unwrap()).collect()
     }
 
     /// The machine that the written rows give.
@@ -254,6 +264,16 @@ impl Sim {
         let node = leg.owner.node.0;
         let command = Command::LegAnswered(self.fact(leg.id, Box::new(answered(&leg, node))));
         self.propose(node, command)
+    }
+}
+
+/// Writes changed rows.
+pub fn keep(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[RowChange]) {
+    for change in changes {
+        match &change.value {
+            Some(value) => rows.insert(change.key.clone(), value.clone()),
+            None => rows.remove(&change.key),
+        };
     }
 }
 

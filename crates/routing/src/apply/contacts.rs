@@ -56,6 +56,7 @@ impl State {
         contact.preferred = self.preferred(&contact, &number, &queue);
         contact.serving = self.assign_site(&contact, &queue);
         contact.widen_at = widen_at(&contact, &queue, self.counters.now);
+        contact.came_as = self.queue_len(queue.id).saturating_add(1);
         self.insert_contact(contact);
         events.push(Event::ContactEnqueued(id));
         self.count(number.queue, |row, _| row.offered += 1);
@@ -101,6 +102,7 @@ impl State {
             visited: Vec::new(),
             failed_offers: Vec::new(),
             ringing: Vec::new(),
+            came_as: 0,
         }
     }
 

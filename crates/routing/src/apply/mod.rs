@@ -66,6 +66,8 @@ impl State {
         for (at, command) in commands.iter().enumerate() {
             let reply = self.carry_out(group, command, events);
             replies.push(reply.map_err(|rejection| (at, rejection))?);
+            // A queue that was removed is gone for those behind it.
+            self.finish_retiring(events);
         }
         self.run_work(events);
         Ok(replies)

@@ -178,6 +178,7 @@ impl State {
         }
         moved.serving = self.assign_site(&moved, &queue);
         moved.widen_at = widen_at(&moved, &queue, now);
+        moved.came_as = self.queue_len(queue.id).saturating_add(1);
         self.update_contact(id, |row| *row = moved);
         self.count_overflow(id, contact.queue, queue.id, events);
         self.remove_when_empty(contact.queue);

@@ -143,6 +143,8 @@ pub struct Contact {
     pub failed_offers: Vec<FailedOffer>,
     /// Who is rung beside the agent of the current offer, by offers of their own, where a queue rings all.
     pub ringing: Vec<(OfferNumber, AgentId)>,
+    /// How many stood in the line of its queue when it came into it, itself included.
+    pub came_as: u32,
 }
 
 /// An agent for whom alone a contact waits.
@@ -317,6 +319,7 @@ impl From<ContactV1> for Contact {
             visited: Vec::new(),
             failed_offers: Vec::new(),
             ringing: Vec::new(),
+            came_as: 0,
         }
     }
 }

@@ -183,6 +183,12 @@ impl Line {
         self.any.first().into_iter().chain(restricted).min().copied()
     }
 
+    /// How many stand in this line before a place, whoever may serve them.
+    pub(crate) fn before(&self, key: WaitKey) -> impl Iterator<Item = &WaitKey> {
+        let lines = [&self.any].into_iter().chain(self.site.values());
+        lines.flat_map(move |line| line.range(..key))
+    }
+
     /// The contact behind this one in the line of the same restriction.
     pub(crate) fn next(&self, kept_for: KeptFor, key: WaitKey) -> Option<WaitKey> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -260,6 +260,15 @@ impl Index {
         heads.map(|head| head.key).chain(private.map(|(_, key, _)| *key)).min()
     }
 
+    /// How many stand in the lines of a queue before a place, counted up to `most`. Those who wait for one
+    /// agent alone stand in no line of the queue.
+    pub(crate) fn waiting_before(&self, queue: QueueId, key: WaitKey, most: usize) -> usize {
+        let classes = self.halls.get(&queue).into_iter().flat_map(|hall| hall.classes.values());
+        let classes = classes.filter_map(|id| self.class(*id));
+        let lines = classes.flat_map(|class| [&class.waiting, &class.confirming]);
+        lines.flat_map(|line| line.before(key)).take(most).count()
+    }
+
     /// Agents for whom alone contacts stand in a line.
     pub(crate) fn agents_waited_for(&self) -> impl Iterator<Item = AgentId> {
         self.private.keys().copied()

@@ -175,6 +175,7 @@ impl Judge {
                         visited: Vec::new(),
                         failed_offers: Vec::new(),
                         ringing: Vec::new(),
+                        came_as: 0,
                     };
                     self.come(&mut contact);
                     let queue = self.queues[&contact.queue].clone();
