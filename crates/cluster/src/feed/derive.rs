@@ -398,7 +398,7 @@ impl<'a> Noting<'a> {
                 let (from, to) = (standing(&before.work), standing(&after.work));
                 let lasted = after.work_since.since(before.work_since);
                 let stands =
-                    (from != to).then(|| What::AgentChanged { agent, site, from, to, lasted });
+                    (from != to).then_some(What::AgentChanged { agent, site, from, to, lasted });
                 if let Some(serves) = serves {
                     self.push(tenant, serves);
                 }
