@@ -23,7 +23,7 @@ use crate::machine::{Applied, Machine};
 use crate::types::{Entry, LogId, Payload, StoredMembership};
 
 /// How long rows may be on their way from an applied entry to the queue, in looks at whether the store stopped.
-const SETTLE_LOOKS: u32 = 50;
+const SETTLE_LOOKS: u32 = 300;
 const SETTLE_LOOK: Duration = Duration::from_millis(100);
 
 fn index_of(position: Option<LogId>) -> u64 {
