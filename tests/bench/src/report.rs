@@ -65,8 +65,8 @@ impl Report {
         };
         self.verdicts.push([
             what.to_owned(),
-            format!("{} {unit}", number(figure)),
-            format!("{words} {} {unit}", number(limit)),
+            format!("{} {unit}", number(figure)).trim_end().to_owned(),
+            format!("{words} {} {unit}", number(limit)).trim_end().to_owned(),
             format!("{ratio:.2}"),
             if ratio >= 1.0 { "held" } else { "missed" }.to_owned(),
         ]);

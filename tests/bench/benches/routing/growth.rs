@@ -10,7 +10,7 @@ use tandem_routing::limits::CONTACTS_MAX;
 use crate::{
     pairs,
     peer::{self, Scan},
-    regime::{Regime, center, measure},
+    regime::{Regime, measure},
 };
 
 pub(crate) const AGENTS: usize = 10_000;
@@ -35,7 +35,7 @@ pub(crate) fn run(report: &mut Report) {
     report.heading("Growth with the contacts that wait");
     let plan = plan(AGENTS);
     let at = |waiting: usize| {
-        let pair = measure(&mut center(&plan, Regime::Saturated(waiting))).pair();
+        let pair = measure(&plan, Regime::Saturated(waiting)).pair();
         // Ticks of the peer are as long as the line; a few are enough there.
         let ticks = (100_000 / waiting).clamp(3, 20);
         At { waiting, pair, peer: peer::saturated(&plan, Scan::Indexed, waiting, ticks).0 }

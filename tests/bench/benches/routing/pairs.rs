@@ -8,7 +8,7 @@ use tandem_bench::{
     report::{Bound, Report, count, number},
 };
 
-use crate::regime::{Cost, Regime, center, measure};
+use crate::regime::{Cost, Regime, measure};
 
 /// Pairs a second on one core, through the full apply.
 const RATE_MIN: f64 = 500_000.0;
@@ -30,8 +30,8 @@ pub(crate) fn all() -> &'static [At] {
     static ALL: OnceLock<Vec<At>> = OnceLock::new();
     let at = |agents| {
         let plan = Plan::draw(Size::of(agents));
-        let cost = |regime| measure(&mut center(&plan, regime));
-        At { agents, idle: cost(Regime::Idle), saturated: cost(Regime::Saturated(WAITING)) }
+        let idle = measure(&plan, Regime::Idle);
+        At { agents, idle, saturated: measure(&plan, Regime::Saturated(WAITING)) }
     };
     ALL.get_or_init(|| AGENTS.into_iter().map(at).collect())
 }

@@ -300,9 +300,8 @@ fn side_by_side(plan: &Plan, scan: Scan, ticks: usize) -> (f64, usize, usize) {
 pub(crate) fn run(report: &mut Report) {
     report.heading("Beside an SQL scan at every tick");
     let plan = Plan::draw(Size::of(AGENTS));
-    let ours = |regime| regime::measure(&mut regime::center(&plan, regime)).pair();
-    let (idle, few) = (ours(Regime::Idle), ours(Regime::Saturated(FEW)));
-    let busy = ours(Regime::Saturated(WAITING));
+    let regimes = [Regime::Idle, Regime::Saturated(FEW), Regime::Saturated(WAITING)];
+    let [idle, few, busy] = regimes.map(|regime| regime::measure(&plan, regime).pair());
     let (classic_idle, classic_pairs, classic_same) = side_by_side(&plan, Scan::Classic, 4);
     let (indexed_idle, indexed_pairs, indexed_same) = side_by_side(&plan, Scan::Indexed, 40);
     let classic_few = saturated(&plan, Scan::Classic, FEW, 2);

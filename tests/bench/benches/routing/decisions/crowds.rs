@@ -77,16 +77,26 @@ fn taken(plan: &Plan, what: &'static str) -> Vec<Case> {
     })
 }
 
+/// What comes of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Waits,
+    Rings,
+}
+
 /// Callers of one number, who leave at once.
-fn callers(center: &Center, what: &'static str, is_served: bool) -> Vec<Case> {
+fn callers(center: &Center, what: &'static str, expected: Outcome) -> Vec<Case> {
     live(center, |center, log| {
         log.skip(WARM_UP);
         for _ in 0..WARM_UP + COUNT {
             let call = center.call(name("rare"));
             log.one(what, center, &call);
             let contact = center.state.contacts().iter().next_back().unwrap();
-            let rings = matches!(contact.state, ContactState::Offered { .. });
-            assert_eq!(rings, is_served, "{what}");
+            let outcome = match contact.state {
+                ContactState::Offered { .. } => Outcome::Rings,
+                _ => Outcome::Waits,
+            };
+            assert_eq!(outcome, expected, "{what}");
             let id = contact.id;
             center.ringing.clear();
             center.entry(&[end(id)]);
@@ -97,7 +107,7 @@ fn callers(center: &Center, what: &'static str, is_served: bool) -> Vec<Case> {
 fn nobody(plan: &Plan, what: &'static str) -> Vec<Case> {
     let mut center = Center::new(plan);
     center.entry(&[put_number("rare", 0, RARE)]);
-    callers(&center, what, false)
+    callers(&center, what, Outcome::Waits)
 }
 
 fn rare(plan: &Plan, what: &'static str) -> Vec<Case> {
@@ -105,7 +115,7 @@ fn rare(plan: &Plan, what: &'static str) -> Vec<Case> {
     let skills = (0..4).map(|skill| (skill_name(skill), 10)).collect();
     center.hire(plan.size.agents, plan.size.sites - 1, skills, plan.size.queues);
     center.entry(&[put_number("rare", 0, RARE)]);
-    callers(&center, what, true)
+    callers(&center, what, Outcome::Rings)
 }
 
 fn shared(plan: &Plan) -> Vec<Case> {
