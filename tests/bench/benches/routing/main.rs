@@ -30,8 +30,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut report = Report::default();
-    report.say(&machine());
     let parts: [Part; 5] = [
         ("pairs", pairs::run),
         ("choice", choice::run),
@@ -39,11 +37,13 @@ fn main() -> ExitCode {
         ("decisions", decisions::run),
         ("growth", growth::run),
     ];
-    for (name, run) in parts {
-        if arguments.wants(name) {
-            run(&mut report);
-        }
+    let wanted: Vec<Part> = parts.into_iter().filter(|(name, _)| arguments.wants(name)).collect();
+    if wanted.is_empty() {
+        return ExitCode::SUCCESS;
     }
+    let mut report = Report::default();
+    report.say(&machine());
+    wanted.iter().for_each(|(_, run)| run(&mut report));
     match report.end(arguments.out.as_deref(), "routing.md") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
