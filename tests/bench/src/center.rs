@@ -301,7 +301,7 @@ pub fn put_number(number: &str, queue: usize, wanted: &str) -> Command {
 /// The same, for an agent who is asked for by name.
 #[must_use]
 pub fn put_number_of(number: &str, queue: usize, wanted: &str, agent: Name) -> Command {
-    let rules = NumberRules { prefers: Some((agent, Millis(60_000))) };
+    let rules = NumberRules { prefers: Some((agent, Millis(60_000))), ..NumberRules::default() };
     Command::ConfigureNumber { tenant: TENANT, number: number_spec(number, queue, wanted), rules }
 }
 
