@@ -79,6 +79,8 @@ pub enum EndCause {
     PeerLost,
     /// Signalling or media failed.
     Failed,
+    /// Another agent, whose phone rang for the same contact, took it.
+    AnsweredElsewhere,
 }
 
 /// Whether the owner has the peer's word that the dialog lives.

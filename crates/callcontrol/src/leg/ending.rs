@@ -26,6 +26,7 @@ impl Core {
             Stage::Inviting(_) => {
                 let why = match cause {
                     EndCause::NotAnswered => CancelledFor::NotAnswered,
+                    EndCause::AnsweredElsewhere => CancelledFor::Elsewhere,
                     _ => CancelledFor::Ended,
                 };
                 self.cancel_invite(now, leg, why);
@@ -193,7 +194,7 @@ impl Core {
 fn reason(cause: EndCause) -> Reason {
     match cause {
         EndCause::PeerHungUp => Reason::q850(16),
-        EndCause::OfferWithdrawn => {
+        EndCause::OfferWithdrawn | EndCause::AnsweredElsewhere => {
             Reason::sip(tandem_sip::message::StatusCode::OK, "Call completed elsewhere")
         }
         EndCause::NotAnswered => Reason::q850(19),

@@ -123,6 +123,8 @@ pub(crate) enum CancelledFor {
     NotAnswered,
     /// The log wants the leg ended.
     Ended,
+    /// Another agent took the contact: the offer is over, and nobody missed a call.
+    Elsewhere,
 }
 
 /// What ends a leg on the wire.

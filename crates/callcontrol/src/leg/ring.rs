@@ -221,7 +221,7 @@ impl Core {
             self.say_bye(now, leg, &[]);
             return self.tell(leg, Fact::Failed(DeclineCause::DeviceFailed));
         }
-        if invite.cancel == Some(CancelledFor::Ended) {
+        if matches!(invite.cancel, Some(CancelledFor::Ended | CancelledFor::Elsewhere)) {
             return self.say_bye(now, leg, &[]);
         }
         // Also one that we cancelled because it had rung too long: late, but answered. The log judges.
@@ -256,7 +256,8 @@ impl Core {
         let (invite, ended) = match std::mem::replace(&mut leg.stage, Stage::Over) {
             Stage::Inviting(invite) => (invite, false),
             Stage::Ending(Ending::Cancelling(invite)) => {
-                let ended = invite.cancel == Some(CancelledFor::Ended);
+                let ended =
+                    matches!(invite.cancel, Some(CancelledFor::Ended | CancelledFor::Elsewhere));
                 (invite, ended)
             }
             other => {
@@ -321,6 +322,10 @@ impl Core {
         let reason = match why {
             CancelledFor::NotAnswered => Reason::q850(19),
             CancelledFor::Ended => Reason::q850(16),
+            // RFC 3326: phones show no missed call then.
+            CancelledFor::Elsewhere => {
+                Reason::sip(tandem_sip::message::StatusCode::OK, "Call completed elsewhere")
+            }
         };
         invite.cancel = Some(why);
         let cancelled = self.sip.cancel(now.instant, invite.client_tx, &[reason]);

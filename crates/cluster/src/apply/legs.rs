@@ -393,10 +393,8 @@ impl Machine {
                 OfferEnd::Expired | OfferEnd::Declined(_) => {
                     self.end_leg(leg, EndCause::NotAnswered);
                 }
-                OfferEnd::ContactGone
-                | OfferEnd::OwnerLost
-                | OfferEnd::Withdrawn
-                | OfferEnd::AnsweredElsewhere => {
+                OfferEnd::AnsweredElsewhere => self.end_leg(leg, EndCause::AnsweredElsewhere),
+                OfferEnd::ContactGone | OfferEnd::OwnerLost | OfferEnd::Withdrawn => {
                     self.end_leg(leg, EndCause::OfferWithdrawn);
                 }
             }
