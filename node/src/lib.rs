@@ -4,13 +4,16 @@
 //! `docs/architecture.md` for the map.
 
 pub mod api;
+pub mod calendar;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod configuration;
 pub mod edge;
 pub mod entropy;
 pub mod exit;
 pub mod keys;
+pub mod phones;
 pub mod relay;
 pub mod run;
 pub mod telemetry;

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 use crate::{
-    api::Api,
+    api::{Api, DOCUMENTS_MESSAGE_BYTES_MAX},
     cluster::{
         awake::Moment, life, member::Membership, network::MESSAGE_BYTES_MAX,
         peer_service::PeerService, peers::Peers, server::RaftService,
@@ -31,10 +31,12 @@ use crate::{
     keys, relay,
     rpc::{
         agents_server::AgentsServer, attestation_server::AttestationServer,
-        cluster_server::ClusterServer, contacts_server::ContactsServer,
-        events_server::EventsServer, peer_server::PeerServer, queues_server::QueuesServer,
-        raft_server::RaftServer, rebalance_server::RebalanceServer, sites_server::SitesServer,
-        statistics_server::StatisticsServer,
+        calendars_server::CalendarsServer, callers_server::CallersServer,
+        cluster_server::ClusterServer, config_server::ConfigServer,
+        contacts_server::ContactsServer, events_server::EventsServer, peer_server::PeerServer,
+        queues_server::QueuesServer, raft_server::RaftServer, rebalance_server::RebalanceServer,
+        sites_server::SitesServer, statistics_server::StatisticsServer,
+        tenants_server::TenantsServer,
     },
     telemetry,
     tls::Tls,
@@ -191,6 +193,12 @@ fn serve_operators(
         .add_service(AgentsServer::new(api.clone()))
         .add_service(ContactsServer::new(api.clone()))
         .add_service(RebalanceServer::new(api.clone()))
+        .add_service(CalendarsServer::new(api.clone()))
+        .add_service(CallersServer::new(api.clone()))
+        .add_service(TenantsServer::new(api.clone()))
+        .add_service(
+            ConfigServer::new(api.clone()).max_decoding_message_size(DOCUMENTS_MESSAGE_BYTES_MAX),
+        )
         .add_service(StatisticsServer::new(api.clone()))
         .add_service(EventsServer::new(api));
     let failed = failed.clone();

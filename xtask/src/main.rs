@@ -20,8 +20,10 @@ cargo xtask COMMAND
   chaos list              scenarios of the laboratory: what each breaks and promises
   chaos run NAME ...      runs them on a real cluster and ends with a verdict and a report
   chaos sim ...           runs of the deterministic simulation; chaos sim --help
-  chaos day ...           one simulated day of five cities: five queues against one; chaos day --help
+  chaos day ...           one simulated day of five cities: five queues, rebalanced or not, against one;
+                          chaos day --help
   chaos mutants           plants bugs on purpose and says which judge of the simulation catches each
+  bench routing ...       what the queue costs: limits, an SQL peer, growth; --only PART, --out FOLDER
   setup [--yes]           install what building and testing need; also done by demo and test
   fix                     format, and apply the lints' own suggestions
   verify                  the quick part of test: format, lints, tests without live clusters
@@ -62,6 +64,7 @@ fn dispatch(words: &[&str]) -> Result<(), Failure> {
         Some(&"demo") => demo(consent, &rest),
         Some(&"test") => test::run(consent, &rest),
         Some(&"chaos") if !rest.is_empty() => chaos(consent, &rest),
+        Some(&"bench") if rest.first() == Some(&"routing") => bench(rest.get(1..).unwrap_or(&[])),
         Some(&"setup") if rest.is_empty() => setup::run(consent, setup::For::Tests),
         Some(&"fix") if rest.is_empty() => fix(consent),
         Some(&"verify") if rest.is_empty() => test::verify(consent),
@@ -101,6 +104,23 @@ pub(crate) fn chaos(consent: Consent, rest: &[&str]) -> Result<(), Failure> {
     }
     run::step("chaos");
     run::exec(&run::target_dir()?.join("debug/tandem-chaos"), rest)
+}
+
+/// What the queue costs. Needs nothing but Rust and its linker.
+fn bench(rest: &[&str]) -> Result<(), Failure> {
+    run::step("build and measure; nothing else should run on this machine");
+    let mut words: Vec<String> =
+        ["bench", "--quiet", "--package", "tandem-bench", "--"].map(str::to_owned).into();
+    let mut before = "";
+    for word in rest {
+        // A benchmark runs in its own folder.
+        let is_folder = before == "--out";
+        let folder = is_folder.then(|| std::path::absolute(word)).transpose();
+        let folder = folder.map_err(|error| Failure::usage(format!("--out {word}: {error}")))?;
+        words.push(folder.map_or((*word).to_owned(), |folder| folder.display().to_string()));
+        before = word;
+    }
+    run::cargo(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn fix(consent: Consent) -> Result<(), Failure> {

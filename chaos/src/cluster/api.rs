@@ -140,7 +140,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn put_queue(&self, queue: api::Queue) -> Result<()> {
-        let request = api::PutQueueRequest { queue: Some(queue), idempotency_key: String::new() };
+        let request = api::PutQueueRequest { queue: Some(queue), ..<_>::default() };
         done(QueuesClient::new(self.channel.clone()).put(request)).await.map(|_| ())
     }
 
@@ -149,8 +149,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn put_number(&self, number: api::Number) -> Result<()> {
-        let request =
-            api::PutNumberRequest { number: Some(number), idempotency_key: String::new() };
+        let request = api::PutNumberRequest { number: Some(number), ..<_>::default() };
         done(QueuesClient::new(self.channel.clone()).put_number(request)).await.map(|_| ())
     }
 
@@ -159,7 +158,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn queues(&self) -> Result<Vec<api::QueueStatus>> {
-        let request = api::ListQueuesRequest { consistency: LOCAL };
+        let request = api::ListQueuesRequest { consistency: LOCAL, ..<_>::default() };
         Ok(done(QueuesClient::new(self.channel.clone()).list(request)).await?.queues)
     }
 
@@ -179,8 +178,7 @@ impl Api {
         let request = api::LogInRequest {
             name: agent.to_owned(),
             ready: true,
-            reason: String::new(),
-            idempotency_key: String::new(),
+            ..api::LogInRequest::default()
         };
         done(AgentsClient::new(self.channel.clone()).log_in(request)).await.map(|_| ())
     }
@@ -190,8 +188,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn set_ready(&self, agent: &str) -> Result<()> {
-        let request =
-            api::SetReadyRequest { name: agent.to_owned(), idempotency_key: String::new() };
+        let request = api::SetReadyRequest { name: agent.to_owned(), ..<_>::default() };
         done(AgentsClient::new(self.channel.clone()).set_ready(request)).await.map(|_| ())
     }
 
@@ -200,7 +197,7 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn agents(&self) -> Result<Vec<api::Agent>> {
-        let request = api::ListAgentsRequest { consistency: LOCAL, name: String::new() };
+        let request = api::ListAgentsRequest { consistency: LOCAL, ..<_>::default() };
         Ok(done(AgentsClient::new(self.channel.clone()).list(request)).await?.agents)
     }
 
@@ -210,7 +207,7 @@ impl Api {
     /// What the node says.
     pub async fn contacts(&self) -> Result<Vec<api::Contact>> {
         let request =
-            api::ListContactsRequest { consistency: LOCAL, queue: String::new(), limit: 10_000 };
+            api::ListContactsRequest { consistency: LOCAL, limit: 10_000, ..<_>::default() };
         Ok(done(ContactsClient::new(self.channel.clone()).list(request)).await?.contacts)
     }
 
@@ -219,7 +216,11 @@ impl Api {
     /// # Errors
     /// What the node says.
     pub async fn contact(&self, id: &str) -> Result<api::Contact> {
-        let request = api::ShowContactRequest { consistency: LINEARIZABLE, id: id.to_owned() };
+        let request = api::ShowContactRequest {
+            consistency: LINEARIZABLE,
+            id: id.to_owned(),
+            ..<_>::default()
+        };
         done(ContactsClient::new(self.channel.clone()).show(request)).await
     }
 }

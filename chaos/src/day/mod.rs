@@ -10,11 +10,12 @@ use std::{fs, io::Write, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use tandem_sim::day::{CITIES, CityId, HalfHour, arrangement::Arrangement, figures::Counts};
+use tandem_sim::day::{CITIES, CityId, HalfHour, figures::Counts};
 
 use study::Study;
 
-/// One simulated day of a center in five cities: five queues against one, with the same agents and callers.
+/// One simulated day of a center in five cities: five queues, rebalanced or not, against one, with the same agents
+/// and callers.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tandem-chaos day\n  tandem-chaos day --seeds 1\n  tandem-chaos day --seats 250 --seeds 2 --output json > day.json\n  tandem-chaos day --out /tmp/one-queue\n\nThe same seats and seeds give the same digest on every machine. What is assumed, and what came out: docs/one-queue.md.\n\nExit codes: 0 done, 2 the command was wrong or a day could not be lived."
@@ -115,6 +116,9 @@ struct JsonCase {
     surprises: String,
     hired_per_mille: u32,
     busy_percent_max: u32,
+    /// Rebalance plans over all days, and changes of an agent's lines by them.
+    plans: u64,
+    moved: u64,
     /// For each seed, from 1 on.
     days: Vec<Counts>,
     /// Over all days: by the city of the callers and agents.
@@ -128,9 +132,11 @@ fn json(study: &Study) -> Json {
         let sum = study.sum(case);
         let city =
             |(index, city): (usize, &tandem_sim::day::City)| (city.title, sum.city(CityId(index)));
-        let arrangement = Arrangement::ALL.get(case.arrangement);
+        let arrangement = study::arrangement(case.arrangement);
         JsonCase {
             arrangement: arrangement.map_or_else(String::new, |it| it.name.to_owned()),
+            plans: sum.plans,
+            moved: sum.moved,
             surprises: format!("{:?}", case.weather),
             hired_per_mille: case.hired_per_mille,
             busy_percent_max: case.busy_percent_max,

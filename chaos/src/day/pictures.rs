@@ -18,7 +18,7 @@ use crate::report::plot::{Plot, WIDTH, escape};
 
 const STYLE: &str = include_str!("style.css");
 /// Colours of the arrangements, in order.
-const CLASSES: [&str; 3] = ["a", "b", "c"];
+const CLASSES: [&str; Arrangement::ALL.len()] = ["a", "b", "c", "d"];
 /// A little wider than its charts: the last mark of an axis has half of its words beyond it.
 const PAPER: f64 = WIDTH + 12.0;
 /// Room above the first chart: title, what it is about, legend.
@@ -190,7 +190,7 @@ fn service(study: &Study) -> String {
     abandoned.y_axis("hung up before an agent answered, % of callers", 5);
     abandoned.x_marks("time of day, UTC", &clock());
 
-    let sides = [Side::Left, Side::Left, Side::Right];
+    let sides = [Side::Left, Side::Left, Side::Right, Side::Right];
     for (index, ((levels, lost), side)) in levels.iter().zip(&lost).zip(sides).enumerate() {
         let class = CLASSES.get(index).copied().unwrap_or_default();
         level.curve(class, levels);
@@ -199,9 +199,10 @@ fn service(study: &Study) -> String {
             Side::Left => (from, value + higher),
             Side::Right => (to, value + higher),
         };
-        // Below the lowest place of the one, at the highest of the other.
+        // Below the lowest place of the one, at the highest of the other; the two at the right apart.
         letter(&mut level, index, beside(furthest(levels, |value| -value), -8.0), side);
-        letter(&mut abandoned, index, beside(furthest(lost, |value| value), 0.0), side);
+        let apart = [0.0, 0.0, -0.08, 0.03].get(index).copied().unwrap_or(0.0) * most;
+        letter(&mut abandoned, index, beside(furthest(lost, |value| value), apart), side);
     }
     let days = match study.seeds {
         1 => "one day".to_owned(),
@@ -259,12 +260,14 @@ fn staff(study: &Study) -> String {
                 &format!("{percent} % of the agents sick, all day"),
             );
         }
-        plot.area("d", &agents);
-        plot.curve("e", &load);
+        plot.area("staff", &agents);
+        plot.curve("load", &load);
         charts.push((height, plot));
     }
-    let legend =
-        [("d", "agents at work".to_owned()), ("e", "agents whom the calls keep busy".to_owned())];
+    let legend = [
+        ("staff", "agents at work".to_owned()),
+        ("load", "agents whom the calls keep busy".to_owned()),
+    ];
     picture(
         "Agents and load in each city",
         "planned by the forecast: 80 % within 20 s, at most 90 % busy, half hour by half hour; surprises are shaded",
@@ -316,7 +319,7 @@ fn tail(sums: &[Figures], name: &str) -> Plot {
         plot.curve(class, &points);
         let (x, y) = points.last().copied().unwrap_or_default();
         let (side, x) = match index {
-            1 => (Side::Left, x - 1.6),
+            1 | 3 => (Side::Left, x - 1.6),
             _ => (Side::Right, x.min(WAIT_S_MAX as f64 - 4.0) + 0.6),
         };
         letter(&mut plot, index, (x, y + 0.2), side);

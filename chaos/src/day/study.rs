@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tandem_sim::day::{Center, Day, arrangement::Arrangement, figures::Figures};
+use tandem_sim::day::{
+    Center, Day,
+    arrangement::{Arrangement, Lines},
+    figures::Figures,
+};
 
 /// Between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -34,7 +38,7 @@ pub(super) enum Weather {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Case {
     pub(super) weather: Weather,
-    /// Its place in [`Arrangement::ALL`].
+    /// Its place in [`Arrangement::ALL`], or behind them in [`Arrangement::OTHERS`].
     pub(super) arrangement: usize,
     pub(super) hired_per_mille: u32,
     pub(super) busy_percent_max: u32,
@@ -114,7 +118,8 @@ impl Study {
 /// The two kinds of day that are lived several times.
 fn is_main(case: &Case) -> bool {
     let usual = Case::usual(case.weather, case.arrangement);
-    *case == usual && !matches!(case.weather, Weather::Only(_))
+    let compared = case.arrangement < Arrangement::ALL.len();
+    *case == usual && compared && !matches!(case.weather, Weather::Only(_))
 }
 
 /// The surprises, one at a time.
@@ -143,12 +148,28 @@ fn cases() -> Vec<Case> {
         for hired_per_mille in HIRED {
             add(Case { hired_per_mille, ..Case::usual(weather, ONE) });
         }
+        for lines in [Lines::OfEachCity, Lines::One] {
+            others(lines).into_iter().for_each(|other| add(Case::usual(weather, other)));
+        }
     }
     cases
 }
 
-/// Place of the one queue over any city among the arrangements.
+/// Places of arrangements among those that are compared: five queues, one over any city, five that are rebalanced.
+pub(super) const SEPARATE: usize = 0;
 pub(super) const ONE: usize = 1;
+pub(super) const REBALANCED: usize = 3;
+
+/// The arrangement at this place.
+pub(super) fn arrangement(place: usize) -> Option<Arrangement> {
+    Arrangement::ALL.into_iter().chain(Arrangement::OTHERS).nth(place)
+}
+
+/// Places of those that are not compared with all, by their lines.
+pub(super) fn others(lines: Lines) -> Vec<usize> {
+    let behind = Arrangement::ALL.len()..Arrangement::ALL.len() + Arrangement::OTHERS.len();
+    behind.filter(|place| arrangement(*place).is_some_and(|it| it.lines == lines)).collect()
+}
 
 /// Lives each day; results in the order of the jobs, whatever thread they came from.
 fn live_all(seats: u32, jobs: &[(Case, u64)], threads: usize) -> Result<Vec<Figures>> {
@@ -190,9 +211,9 @@ fn live_all(seats: u32, jobs: &[(Case, u64)], threads: usize) -> Result<Vec<Figu
 
 fn live(seats: u32, case: &Case, seed: u64) -> Result<Figures> {
     let day = Day::new(&case.center(seats), seed);
-    let arrangement = Arrangement::ALL.get(case.arrangement).context("no such arrangement")?;
+    let arrangement = arrangement(case.arrangement).context("no such arrangement")?;
     let name = arrangement.name;
-    day.run(arrangement).with_context(|| format!("day {seed}, {name}"))
+    day.run(&arrangement).with_context(|| format!("day {seed}, {name}"))
 }
 
 #[cfg(test)]
@@ -211,5 +232,15 @@ mod tests {
         assert_eq!(surprises().count(), 3);
         let cases = cases();
         assert!(cases.iter().all(|case| cases.iter().filter(|it| *it == case).count() == 1));
+        for (place, of) in [
+            (SEPARATE, Arrangement::SEPARATE),
+            (ONE, Arrangement::ONE),
+            (REBALANCED, Arrangement::REBALANCED),
+        ] {
+            assert_eq!(arrangement(place).map(|it| it.name), Some(of.name));
+        }
+        let more = others(Lines::OfEachCity).len() + others(Lines::One).len();
+        assert_eq!(more, Arrangement::OTHERS.len());
+        assert!(arrangement(Arrangement::ALL.len() + more).is_none());
     }
 }

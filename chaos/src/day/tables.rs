@@ -4,12 +4,15 @@ use std::fmt::{self, Write as _};
 
 use tandem_sim::day::{
     BEGINS_UTC, CITIES, CityId, HALF_HOUR, HalfHour,
-    arrangement::Arrangement,
+    arrangement::{Arrangement, Lines},
     figures::{Counts, Figures},
     surprise::Surprise,
 };
 
-use super::study::{CEILINGS, Case, HIRED, ONE, Study, Weather, surprises};
+use super::study::{
+    CEILINGS, Case, HIRED, ONE, REBALANCED, SEPARATE, Study, Weather, arrangement, others,
+    surprises,
+};
 
 /// Rows of text; the first column is left-aligned.
 struct Table {
@@ -61,6 +64,8 @@ pub(super) fn all(study: &Study) -> String {
         ("Each day with surprises", each_day(study)),
         ("By the caller's city, days with surprises", by_city(study)),
         ("One queue with fewer agents (first day)", fewer(study)),
+        ("How five queues are rebalanced (first day)", rebalancing(study)),
+        ("One queue by the sites' weights (first day)", weights(study)),
         ("By the rule that staff is planned by (first day)", ceilings(study)),
         ("Half hour by half hour, days with surprises", by_half_hour(study)),
     ];
@@ -316,6 +321,88 @@ fn fewer(study: &Study) -> Table {
     table
 }
 
+/// The first day as forecast, and the first with surprises.
+fn first_days(study: &Study, place: usize) -> [Figures; 2] {
+    [Weather::AsForecast, Weather::Surprises].map(|weather| {
+        let days = study.days(&Case::usual(weather, place));
+        days.first().cloned().unwrap_or_default()
+    })
+}
+
+fn titled(place: usize) -> String {
+    arrangement(place).map_or_else(String::new, |it| format!("{}: {}", it.letter, it.name))
+}
+
+/// What rebalancing brings, by how it is done.
+fn rebalancing(study: &Study) -> Table {
+    let mut table = Table::new(&[
+        "five queues",
+        "as forecast: SL2 %",
+        "abandoned %",
+        "of the way to B %",
+        "surprises: SL2 %",
+        "abandoned %",
+        "of the way to B %",
+        "over a minute",
+        "longest s",
+        "plans",
+        "changes of lines",
+    ]);
+    let lost = |place| first_days(study, place).map(|day| day.total().abandoned as f64);
+    let (none, all) = (lost(SEPARATE), lost(ONE));
+    // From the rarest look to the most frequent one.
+    let mut places = others(Lines::OfEachCity);
+    places.insert(1.min(places.len()), REBALANCED);
+    places.insert(0, SEPARATE);
+    places.push(ONE);
+    for place in places {
+        let days = first_days(study, place);
+        let mut row = vec![match place {
+            REBALANCED => "D: rebalanced every quarter of an hour".to_owned(),
+            place => titled(place),
+        }];
+        for ((day, none), all) in days.iter().zip(none).zip(all) {
+            let total = day.total();
+            let way = (none - total.abandoned as f64) / (none - all).max(1.0) * 100.0;
+            row.extend([percent(total.service_level_2()), fine(total.abandoned_share())]);
+            row.push(format!("{way:.0}"));
+        }
+        let [_, surprised] = &days;
+        let total = surprised.total();
+        row.push(thousands(total.waited_too_long));
+        row.push(thousands(total.wait_ms_max.div_ceil(1_000)));
+        row.extend([thousands(surprised.plans), thousands(surprised.moved)]);
+        table.rows.push(row);
+    }
+    table
+}
+
+/// What plans of weights bring.
+fn weights(study: &Study) -> Table {
+    let mut table = Table::new(&[
+        "one queue",
+        "as forecast: SL2 %",
+        "abandoned %",
+        "ASA s",
+        "surprises: SL2 %",
+        "abandoned %",
+        "ASA s",
+        "plans",
+    ]);
+    for place in [vec![ONE], others(Lines::One)].concat() {
+        let mut row = vec![titled(place)];
+        let days = first_days(study, place);
+        for total in days.iter().map(Figures::total) {
+            row.extend([percent(total.service_level_2()), fine(total.abandoned_share())]);
+            row.push(format!("{:.1}", total.answer_s()));
+        }
+        let [_, surprised] = &days;
+        row.push(thousands(surprised.plans));
+        table.rows.push(row);
+    }
+    table
+}
+
 fn ceilings(study: &Study) -> Table {
     let mut table = pairs_head("80 % within 20 s, and");
     for (weather, name) in [(Weather::AsForecast, "as forecast"), (Weather::Surprises, "surprises")]
@@ -389,7 +476,7 @@ mod tests {
     fn tables_are_filled() {
         let study = Study::run(4, 1, 1).unwrap();
         let text = all(&study);
-        assert_eq!(text.matches("\n## ").count() + 1, 9, "{text}");
+        assert_eq!(text.matches("\n## ").count() + 1, 11, "{text}");
         let mut cells = 0;
         for line in text.lines() {
             let now = line.matches('|').count();

@@ -87,12 +87,12 @@ impl Port {
                 changed(agents().set_not_ready(self.timed(call)).await?.get_ref())
             }
             Call::ListQueues => {
-                let asked = api::ListQueuesRequest { consistency: LINEARIZABLE };
+                let asked = api::ListQueuesRequest { consistency: LINEARIZABLE, ..<_>::default() };
                 let reply = queues().list(self.timed(asked)).await?.into_inner();
                 Ok(seen(queue_value(&reply.queues, row(subject)), reply.as_of))
             }
             Call::ListNumbers => {
-                let asked = api::ListNumbersRequest { consistency: LINEARIZABLE };
+                let asked = api::ListNumbersRequest { consistency: LINEARIZABLE, ..<_>::default() };
                 let reply = queues().list_numbers(self.timed(asked)).await?.into_inner();
                 Ok(seen(count_value(&reply.numbers, row(subject)), reply.as_of))
             }
@@ -146,7 +146,7 @@ fn call(subject: &Subject, action: &Action, once: Option<&str>, home: &Home) -> 
         (Kind::Counter, "numbers", Action::Read) => Call::ListNumbers,
         (Kind::Register, "queue", Action::Write(text)) => {
             let queue = Some(queue(row, text.parse().ok()?));
-            Call::PutQueue(api::PutQueueRequest { queue, idempotency_key })
+            Call::PutQueue(api::PutQueueRequest { queue, idempotency_key, ..<_>::default() })
         }
         (Kind::Register, "site", Action::Write(text)) => {
             let weight = text.parse().ok().filter(|weight| u64::from(*weight) < SITE_NUMBERS)?;
@@ -172,7 +172,11 @@ fn call(subject: &Subject, action: &Action, once: Option<&str>, home: &Home) -> 
                 queue: home.queue.clone(),
                 ..api::Number::default()
             };
-            Call::PutNumber(api::PutNumberRequest { number: Some(number), idempotency_key })
+            Call::PutNumber(api::PutNumberRequest {
+                number: Some(number),
+                idempotency_key,
+                ..<_>::default()
+            })
         }
         (Kind::Presence, "agent", Action::LogIn(to)) => {
             let (ready, reason) = match to {
@@ -180,17 +184,28 @@ fn call(subject: &Subject, action: &Action, once: Option<&str>, home: &Home) -> 
                 Presence::NotReady(reason) => (false, reason.clone()),
                 Presence::LoggedOut => return None,
             };
-            Call::LogIn(api::LogInRequest { name, ready, reason, idempotency_key })
+            Call::LogIn(api::LogInRequest {
+                name,
+                ready,
+                reason,
+                idempotency_key,
+                ..<_>::default()
+            })
         }
         (Kind::Presence, "agent", Action::LogOut) => {
-            Call::LogOut(api::LogOutRequest { name, idempotency_key })
+            Call::LogOut(api::LogOutRequest { name, idempotency_key, ..<_>::default() })
         }
         (Kind::Presence, "agent", Action::SetPresence(Presence::Ready)) => {
-            Call::SetReady(api::SetReadyRequest { name, idempotency_key })
+            Call::SetReady(api::SetReadyRequest { name, idempotency_key, ..<_>::default() })
         }
         (Kind::Presence, "agent", Action::SetPresence(Presence::NotReady(reason))) => {
             let reason = reason.clone();
-            Call::SetNotReady(api::SetNotReadyRequest { name, reason, idempotency_key })
+            Call::SetNotReady(api::SetNotReadyRequest {
+                name,
+                reason,
+                idempotency_key,
+                ..<_>::default()
+            })
         }
         _ => return None,
     })

@@ -11,7 +11,7 @@ use crate::{
     ids::{Epoch, GroupId, NodeId},
     limits::{
         BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCH_HEAD_BYTES_MAX, COMMAND_BYTES_MAX,
-        ENVELOPE_BYTES_MAX, GROUP_BYTES_MAX, IDEMPOTENCY_KEY_LEN_MAX,
+        CONFIGURATION_BYTES_MAX, ENVELOPE_BYTES_MAX, GROUP_BYTES_MAX, IDEMPOTENCY_KEY_LEN_MAX,
     },
     seal::Sealed,
 };
@@ -70,8 +70,8 @@ pub enum NoRoom {
     Full,
     /// The command is larger than any entry takes: it must be refused.
     #[error(
-        "a command of {bytes} bytes is larger than the {COMMAND_BYTES_MAX} that the log takes: \
-         nothing was done; shorten its texts or lists"
+        "a command of {bytes} bytes is larger than the log takes ({COMMAND_BYTES_MAX}, a change of the \
+         configuration {CONFIGURATION_BYTES_MAX}): nothing was done; shorten its texts or lists"
     )]
     TooLarge {
         /// Its encoded size.
@@ -147,10 +147,10 @@ pub enum BatchError {
         /// The version.
         version: u16,
     },
-    /// One command is larger than `COMMAND_BYTES_MAX`.
+    /// One command is larger than [`Command::bytes_max`].
     #[error(
-        "a command of {bytes} bytes is larger than the {COMMAND_BYTES_MAX} that the log takes: \
-         nothing was done; shorten its texts or lists"
+        "a command of {bytes} bytes is larger than the log takes ({COMMAND_BYTES_MAX}, a change of the \
+         configuration {CONFIGURATION_BYTES_MAX}): nothing was done; shorten its texts or lists"
     )]
     CommandTooLarge {
         /// Its encoded size.
@@ -223,9 +223,9 @@ impl Envelope {
     /// Reads what [`Envelope::encode`] wrote.
     ///
     /// # Errors
-    /// [`BatchError`]; also when the command is larger than `COMMAND_BYTES_MAX`.
+    /// [`BatchError`]; also when the command is larger than [`Command::bytes_max`].
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
-        if bytes.len() > COMMAND_BYTES_MAX + ENVELOPE_BYTES_MAX {
+        if bytes.len() > CONFIGURATION_BYTES_MAX + ENVELOPE_BYTES_MAX {
             return Err(BatchError::CommandTooLarge { bytes: bytes.len() });
         }
         let envelope: Self = decode(bytes)?;
@@ -245,19 +245,30 @@ impl Command {
         encoded_len(self)
     }
 
+    /// How large it may be, encoded: a change of the configuration applies as one and is larger than others.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        match self {
+            Self::ApplyConfiguration(_) => CONFIGURATION_BYTES_MAX,
+            _ => COMMAND_BYTES_MAX,
+        }
+    }
+
     /// To be asked before a command is given a number: one that is too large can never enter the log.
     ///
     /// # Errors
     /// [`BatchError::CommandTooLarge`].
     pub fn check_size(&self) -> Result<(), BatchError> {
         match self.encoded_len() {
-            bytes if bytes > COMMAND_BYTES_MAX => Err(BatchError::CommandTooLarge { bytes }),
+            bytes if bytes > self.bytes_max() => Err(BatchError::CommandTooLarge { bytes }),
             _ => Ok(()),
         }
     }
 
     /// Tells two commands apart that came under one idempotency key. Sealing draws a nonce each time,
-    /// so a repeat of the same secret looks different: whose it is counts, not the sealed bytes.
+    /// so a repeat of the same secret looks different: whose it is counts, not the sealed bytes. The changes of
+    /// a configuration follow from the state, which the first of two tries has changed: what was asked for
+    /// counts.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
         let encoded = match self {
@@ -267,6 +278,9 @@ impl Command {
                 realm: realm.clone(),
                 sealed: Sealed { key: sealed.key, nonce: [0; 24], bytes: Vec::new() },
             }),
+            Self::ApplyConfiguration(apply) => {
+                encode(&Self::ApplyConfiguration(Box::new(apply.asked())))
+            }
             other => encode(other),
         };
         row_hash(&[], &encoded)

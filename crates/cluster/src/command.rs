@@ -18,6 +18,7 @@ pub use crate::batch::{
 };
 use crate::{
     binding::PhoneTarget,
+    configuration::ApplyConfiguration,
     ids::{
         AgentId, BootId, ClusterId, ContactId, DiskId, Epoch, LegEpoch, LegId, NodeId, OfferNumber,
         TenantId,
@@ -122,6 +123,8 @@ pub enum Command {
         /// The sealed digests.
         sealed: Sealed,
     },
+    /// Changes the configuration as a whole: everything that is asked for, or nothing.
+    ApplyConfiguration(Box<ApplyConfiguration>),
 }
 
 impl Command {
@@ -130,6 +133,7 @@ impl Command {
     pub fn since(&self) -> u16 {
         match self {
             Self::Queue(command) => command.since(),
+            Self::ApplyConfiguration(_) => 2,
             _ => 1,
         }
     }
@@ -320,6 +324,13 @@ pub enum Reply {
     Queue(QueueReply),
     /// The phone was answered after the offer had gone to somebody else: the leg is ended.
     AnsweredTooLate,
+    /// The configuration was changed as a whole.
+    ConfigurationApplied {
+        /// The version that is in force from here on.
+        version: u64,
+        /// How many changes it took.
+        changes: u32,
+    },
 }
 
 /// Why a command was not carried out.
@@ -500,5 +511,24 @@ pub enum Rejection {
         needs: u16,
         /// Which one is in force.
         in_force: u16,
+    },
+    /// The changes were made for another version of the configuration.
+    #[error(
+        "the configuration has changed since it was planned for: version {base} was planned for, version \
+         {current} is in force; nothing was changed; plan again"
+    )]
+    ConfigurationMustBeCurrent {
+        /// What it was made for.
+        base: u64,
+        /// What is in force.
+        current: u64,
+    },
+    /// The queue refused one of the changes, so none was carried out.
+    #[error("change {change} of the configuration is refused, so nothing was changed: {rejection}")]
+    ConfigurationChangeRefused {
+        /// Its place among the changes, from 0.
+        change: u32,
+        /// Why.
+        rejection: QueueRejection,
     },
 }

@@ -9,9 +9,24 @@ pub const WINDOW_MAX: u64 = 4_096;
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// Encoded size of one log entry.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Encoded size of one command. Checked where a command enters (`Command::check_size`) and where a
+/// Encoded size of one command, but for [`CONFIGURATION_BYTES_MAX`]. Checked where a command enters (`Command::check_size`) and where a
 /// forwarded one arrives (`Envelope::decode`).
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Encoded size of a change of the configuration as a whole: the one command that is larger, because it
+/// applies as one.
+pub const CONFIGURATION_BYTES_MAX: usize = 960 * 1024;
+/// Changes of one such command.
+pub const CONFIGURATION_CHANGES_MAX: usize = 10_000;
+/// A document of the configuration as it is kept with a version, packed.
+pub const CONFIGURATION_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Author, comment and summary of a version, each in bytes.
+pub const CONFIGURATION_TEXT_LEN_MAX: usize = 512;
+/// Versions of the configuration that are kept; a run of single changes counts as one.
+pub const CONFIGURATION_VERSIONS_KEPT: usize = 50;
+/// What a run of single changes tells of: the latest names.
+pub const CONFIGURATION_NAMES_KEPT: usize = 8;
+/// Entries of bulk work that are tried to see what a change does; what follows later is not shown.
+pub const TRIAL_ENTRIES_MAX: usize = 4_096;
 /// Encoded size of the commands that travel to the leader together.
 pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// What an envelope adds to its command at most: numbers and an idempotency key.
@@ -60,7 +75,15 @@ pub const CSEQ_BLOCK: u32 = 64;
 pub const SDP_VERSION_BLOCK: u64 = 64;
 
 const _: () = {
-    assert!(COMMAND_BYTES_MAX + ENVELOPE_BYTES_MAX <= GROUP_BYTES_MAX, "any command fits a group");
+    assert!(COMMAND_BYTES_MAX <= CONFIGURATION_BYTES_MAX, "the largest command");
+    assert!(
+        CONFIGURATION_BYTES_MAX + ENVELOPE_BYTES_MAX <= GROUP_BYTES_MAX,
+        "any command fits a group"
+    );
+    assert!(
+        2 * CONFIGURATION_DOCUMENT_BYTES_MAX + COMMAND_BYTES_MAX <= CONFIGURATION_BYTES_MAX,
+        "there is room for changes beside the documents"
+    );
     assert!(GROUP_BYTES_MAX + BATCH_HEAD_BYTES_MAX <= BATCH_BYTES_MAX, "any group fits an entry");
     assert!(BATCH_COMMANDS_MAX as u64 <= WINDOW_MAX, "one node can fill a batch");
     assert!(

@@ -23,6 +23,7 @@ use tandem_routing::{
 use crate::{
     binding::{Binding, Credential},
     command::{Batch, BatchError, Command, Envelope, Outcome, Rejection, Reply, encode_outcome},
+    configuration::ConfigurationVersion,
     feed::{Draft, FEED_SINCE, FeedHead},
     history::EndedContact,
     ids::{Epoch, GroupId, LegId, NodeId},
@@ -123,6 +124,7 @@ pub struct Machine {
     pub(crate) legs: Table<Leg>,
     pub(crate) bindings: Table<Binding>,
     pub(crate) credentials: Table<Credential>,
+    pub(crate) configuration: Table<ConfigurationVersion>,
     pub(crate) feed_head: Table<FeedHead>,
     pub(crate) index: Index,
     digest: Digest,
@@ -173,6 +175,10 @@ macro_rules! each_table {
         }
         {
             let $table = &mut $machine.credentials;
+            $body;
+        }
+        {
+            let $table = &mut $machine.configuration;
             $body;
         }
         {
@@ -246,6 +252,12 @@ impl Machine {
     #[must_use]
     pub fn credentials(&self) -> &Table<Credential> {
         &self.credentials
+    }
+
+    /// Versions of the configuration that are kept, the oldest first.
+    #[must_use]
+    pub fn configuration(&self) -> &Table<ConfigurationVersion> {
+        &self.configuration
     }
 
     /// Up to where the feed goes.
@@ -462,6 +474,7 @@ impl Machine {
         const LEG: u8 = TableTag::Leg as u8;
         const BINDING: u8 = TableTag::Binding as u8;
         const CREDENTIAL: u8 = TableTag::Credential as u8;
+        const CONFIGURATION: u8 = TableTag::Configuration as u8;
         const FEED_HEAD: u8 = TableTag::FeedHead as u8;
         let unknown = || LoadError::UnknownRow { key: format!("{key:02x?}") };
         if key.get(..2) != Some(&self.group.0.to_be_bytes()[..]) {
@@ -479,6 +492,7 @@ impl Machine {
             LEG => self.legs.load(key, value, digest),
             BINDING => self.bindings.load(key, value, digest),
             CREDENTIAL => self.credentials.load(key, value, digest),
+            CONFIGURATION => self.configuration.load(key, value, digest),
             FEED_HEAD => self.feed_head.load(key, value, digest),
             other => self.queue.load_row(other, key, value, digest).ok_or_else(unknown)?,
         };
@@ -499,6 +513,7 @@ impl Machine {
             .chain(self.legs.stored_rows(group))
             .chain(self.bindings.stored_rows(group))
             .chain(self.credentials.stored_rows(group))
+            .chain(self.configuration.stored_rows(group))
             .chain(self.feed_head.stored_rows(group))
     }
 
@@ -615,6 +630,7 @@ impl Machine {
             Command::PutCredential { tenant, agent, realm, sealed } => {
                 self.put_credential(*tenant, agent, realm, sealed)
             }
+            Command::ApplyConfiguration(apply) => self.apply_configuration(apply, events),
         }
         .map(|reply| match reply {
             Reply::Queue(tandem_routing::command::Reply::Done) => Reply::Done,

@@ -8,9 +8,9 @@ use tandem_cluster::{
     command::{AdmitCall, Batch, BatchError, Command, Envelope, NoRoom, Rejection, Reply, Room},
     ids::{Epoch, LegId, NodeId, Ordinal},
     limits::{
-        BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_MAX, DIALOG_TEXT_LEN_MAX,
-        GROUP_BYTES_MAX, IDEMPOTENCY_KEY_LEN_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_MS,
-        ROUTE_SET_MAX,
+        BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMAND_BYTES_MAX, CONFIGURATION_BYTES_MAX,
+        DIALOG_TEXT_LEN_MAX, GROUP_BYTES_MAX, IDEMPOTENCY_KEY_LEN_MAX, IDEMPOTENCY_KEYS_MAX,
+        IDEMPOTENCY_MS, ROUTE_SET_MAX,
     },
     seal::Sealed,
 };
@@ -70,7 +70,7 @@ fn a_commands_size_is_limited() {
     let mut room = Room::of_entry();
     assert_eq!(room.take(&larger), Err(NoRoom::TooLarge { bytes }));
     assert_eq!(room, Room::of_entry());
-    let huge = vec![1; 2 * COMMAND_BYTES_MAX];
+    let huge = vec![1; 2 * CONFIGURATION_BYTES_MAX];
     assert!(matches!(Envelope::decode(&huge), Err(BatchError::CommandTooLarge { .. })));
 }
 

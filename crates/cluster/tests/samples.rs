@@ -18,6 +18,7 @@ use tandem_cluster::{
         PutBinding, RegisterNode, Rejection, Reply, Report, Ringing, decode_outcome,
         encode_outcome,
     },
+    configuration::{ApplyConfiguration, ConfigurationVersion, Document, Made},
     feed::{FeedRow, OverflowCause, Record, Standing, Thing, What},
     ids::{
         AgentId, ClusterId, ContactId, Epoch, LegEpoch, LegId, NodeId, OfferNumber, Ordinal,
@@ -42,8 +43,8 @@ use tandem_routing::{
     },
     name::CallerNumber,
     rules::{
-        AfterDecline, AtClose, Hours, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
-        Stage, Step, Target, Trigger, Urgency, Urgent,
+        AfterDecline, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules, Overflow,
+        OwnRequirement, Stage, Step, Target, Trigger, Urgency, Urgent,
     },
     strategy::Strategy,
     table::{decode_row, encode_row},
@@ -143,6 +144,7 @@ fn label(command: &Command) -> &'static str {
             QueueCommand::PutTenant { .. } => "queue.put_tenant",
             QueueCommand::RemoveTenant { .. } => "queue.remove_tenant",
             QueueCommand::ChangeList { .. } => "queue.change_list",
+            QueueCommand::SetSiteCap { .. } => "queue.set_site_cap",
         },
         Command::AdmitCall(_) => "admit_call",
         Command::LegRinging(_) => "leg_ringing",
@@ -155,11 +157,12 @@ fn label(command: &Command) -> &'static str {
         Command::RemoveBinding { .. } => "remove_binding",
         Command::DeviceAlive { .. } => "device_alive",
         Command::PutCredential { .. } => "put_credential",
+        Command::ApplyConfiguration(_) => "apply_configuration",
     }
 }
 
 /// How many labels there are: a command whose sample is missing below is noticed.
-const LABELS: usize = 56;
+const LABELS: usize = 58;
 
 fn queue_commands() -> Vec<QueueCommand> {
     let (tenant, contact) = (TENANT, ContactId { group: GROUP, ordinal: Ordinal(77) });
@@ -230,6 +233,11 @@ fn queue_commands() -> Vec<QueueCommand> {
                     remembered: Millis(3_600_000),
                 }),
                 hours: Some(Hours { calendar: name("office"), at_close: AtClose::Leave }),
+                balance: Balance {
+                    by: Load::Occupancy,
+                    hysteresis_percent: 30,
+                    moves_per_minute_max: 60,
+                },
                 answer_within: Millis(30_000),
                 overflow: vec![
                     Overflow { when: Trigger::Unstaffed, to: Target::Away },
@@ -315,6 +323,7 @@ fn queue_commands() -> Vec<QueueCommand> {
             quotas: Quotas { contacts: Some(500), ..Quotas::default() },
         },
         QueueCommand::RemoveTenant { name: name("acme") },
+        QueueCommand::SetSiteCap { site: name("lon"), contacts_max: Some(200) },
         QueueCommand::ChangeList {
             tenant,
             change: ListSpec {
@@ -324,6 +333,10 @@ fn queue_commands() -> Vec<QueueCommand> {
             },
         },
     ]
+}
+
+fn configuration_document() -> Document {
+    Document { tenant: TENANT, bytes: vec![1, 2, 3] }
 }
 
 fn commands() -> Vec<Command> {
@@ -383,6 +396,21 @@ fn commands() -> Vec<Command> {
             realm: "tandem".into(),
             sealed: Sealed { key: 0, nonce: [7; 24], bytes: vec![1, 2, 3] },
         },
+        Command::ApplyConfiguration(Box::new(ApplyConfiguration {
+            tenant: TENANT,
+            base: 12,
+            request: 0xabcd,
+            changes: vec![
+                QueueCommand::PutSite { name: name("lon"), region: name("eu") },
+                QueueCommand::RemoveQueue { tenant: TENANT, queue: name("sales") },
+            ],
+            before: None,
+            after: Some(configuration_document()),
+            author: "ann".into(),
+            comment: "the summer's hours".into(),
+            summary: "1 site, 1 queue removed".into(),
+            restores: Some(7),
+        })),
     ];
     commands.extend(queue_commands().into_iter().map(Command::Queue));
     commands
@@ -443,6 +471,18 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ),
         ("relay_name_must_be_free", Err(Rejection::RelayNameMustBeFree(name("r1")))),
         ("idempotency_key_must_fit", Err(Rejection::IdempotencyKeyMustFit)),
+        ("configuration_applied", Ok(Reply::ConfigurationApplied { version: 13, changes: 2 })),
+        (
+            "configuration_must_be_current",
+            Err(Rejection::ConfigurationMustBeCurrent { base: 12, current: 13 }),
+        ),
+        (
+            "configuration_change_refused",
+            Err(Rejection::ConfigurationChangeRefused {
+                change: 3,
+                rejection: QueueRejection::QueueMustExist(name("x")),
+            }),
+        ),
     ]
 }
 
@@ -489,6 +529,47 @@ fn node_rows_keep_their_encoding() {
         let kept = samples.expect(life_label(life), &now);
         assert_eq!(decode_row::<Node>(&kept), Ok(row), "{life:?} is read differently");
         assert_eq!(hex(&kept), hex(&now), "{life:?} is written differently");
+    }
+}
+
+/// The name of a version's sample. Without a catch-all, so that a new way to make one needs a sample.
+fn made_label(made: &Made) -> &'static str {
+    match made {
+        Made::Singly { .. } => "singly",
+        Made::Whole { .. } => "whole",
+        Made::Found => "found",
+    }
+}
+
+// Goal: a version of the configuration is read and written as it always was, however it was made.
+#[test]
+fn versions_of_the_configuration_keep_their_encoding() {
+    let mut samples = Samples::read("configuration-1.hex");
+    let singly = Made::Singly { latest: vec!["queue sales".into(), "agent amy removed".into()] };
+    let whole = Made::Whole {
+        author: "ann".into(),
+        comment: "the summer's hours".into(),
+        summary: "1 queue".into(),
+        restores: Some(7),
+    };
+    for made in [singly, whole, Made::Found] {
+        let label = made_label(&made);
+        let row = ConfigurationVersion {
+            first: 12,
+            last: 15,
+            tenant: TENANT,
+            at: ClusterTime(123_456),
+            document: (label != "singly").then(configuration_document),
+            made,
+        };
+        let now = encode_row(&row);
+        let kept = samples.expect(label, &now);
+        assert_eq!(
+            decode_row::<ConfigurationVersion>(&kept),
+            Ok(row),
+            "{label} is read differently"
+        );
+        assert_eq!(hex(&kept), hex(&now), "{label} is written differently");
     }
 }
 

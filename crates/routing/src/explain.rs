@@ -45,6 +45,8 @@ pub enum WhyNot {
     NoPhone(DeviceState),
     /// Their site drains, is closed, or has no weight.
     SiteTakesNone(SiteId),
+    /// Agents of their site have as many contacts as its cap allows.
+    SiteIsFull(SiteId),
     /// The contact waits for another agent alone, until then.
     WaitsFor(AgentId, ClusterTime),
     /// The contact is kept for agents of this site, until then.
@@ -74,6 +76,8 @@ pub fn why_not(state: &State, contact: &Contact, agent: &Agent) -> Option<WhyNot
         busy
     } else if !takes(agent.site) {
         WhyNot::SiteTakesNone(agent.site)
+    } else if state.site_is_full(agent.site) {
+        WhyNot::SiteIsFull(agent.site)
     } else if let Some(wanted) = contact.preferred.filter(|wanted| wanted.agent != agent.id) {
         WhyNot::WaitsFor(wanted.agent, wanted.until)
     } else if let Some(until) = contact.widen_at.filter(|_| state.is_kept_from(contact, agent.site))

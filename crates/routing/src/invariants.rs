@@ -9,6 +9,7 @@ use std::fmt;
 use crate::{
     entity::{Agent, Contact, ContactState, WorkState},
     explain::{WhyNot, why_not},
+    ids::SiteId,
     limits::HELD_AGENTS_SKIPPED_MAX,
     state::State,
 };
@@ -123,7 +124,14 @@ fn nobody_waits_beside_an_agent(state: &State, found: &mut Vec<Violation>) {
 
 /// True when this agent may be offered this waiting contact now, by the rows alone.
 pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool {
-    let takes = |site| state.sites().get(&site).is_some_and(|row| row.takes_contacts());
+    let takes = |site: SiteId| {
+        let row = state.sites().get(&site);
+        let engaged = state.agents().iter().filter(|row| row.site == site && row.is_engaged());
+        row.is_some_and(|row| {
+            row.takes_contacts()
+                && row.contacts_max.is_none_or(|most| (engaged.count() as u64) < u64::from(most))
+        })
+    };
     let meets = |agent: &Agent| agent.serves(contact);
     let staffed = |site| {
         state.agents().iter().any(|other| {

@@ -103,6 +103,8 @@ pub const QUEUE_WEIGHT_MAX: u8 = 100;
 pub const TIER_LEVEL_MAX: u8 = 100;
 /// Highest position in a tier; the lowest is 1.
 pub const TIER_POSITION_MAX: u16 = 10_000;
+/// Highest hysteresis between sites that are balanced.
+pub const HYSTERESIS_PERCENT_MAX: u16 = 1_000;
 /// Highest site weight; 0 takes no contact.
 pub const SITE_WEIGHT_MAX: u16 = 100;
 

@@ -70,7 +70,7 @@ impl State {
 
     /// True when more than one side became free at once: then the sweep decides, in the order of
     /// the waiting, and nobody is matched past it.
-    fn rematch_is_due(&self) -> bool {
+    pub(crate) fn rematch_is_due(&self) -> bool {
         self.work.iter().any(|work| work.item == WorkItem::Rematch)
     }
 
@@ -79,8 +79,46 @@ impl State {
     ///
     /// An offer only takes an agent away, so that a line whose first finds nobody has nobody for those
     /// behind it either, until something else changes: every line is looked at once, and once more for
-    /// each offer out of it.
+    /// each offer out of it. Where fewer agents are ready than there are lines, it is the agents who are
+    /// looked at.
     pub(crate) fn rematch(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
+        let (lines, agents) = (self.index.line_count(), self.index.ready_count());
+        if agents < lines {
+            return self.rematch_by_agents(budget, events);
+        }
+        self.rematch_by_lines(budget, events)
+    }
+
+    /// The contact that goes first is the first of the first ones of all agents.
+    fn rematch_by_agents(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
+        let ready = self.index.ready_agents();
+        let first = |state: &Self, agent: AgentId| {
+            let row = state.agents.get(&agent).filter(|row| state.is_available(row))?;
+            let contact = state.first_contact(row)?;
+            Some((state.contacts.get(&contact)?.wait_key(), agent))
+        };
+        let mut firsts: BTreeSet<(WaitKey, AgentId)> =
+            ready.into_iter().filter_map(|agent| first(self, agent)).collect();
+        let mut made = 0;
+        while made < budget {
+            let Some((key, agent)) = firsts.pop_first() else { break };
+            let id = key.contact();
+            let waits =
+                self.contacts.get(&id).filter(|contact| contact.state == ContactState::Queued);
+            // Who was first has been offered to another one meanwhile: somebody behind them may be.
+            if let Some(chosen) = waits.and_then(|contact| self.best_agent(contact)) {
+                self.make_offer(id, chosen, Occasion::Sweep, events);
+                made += 1;
+                if self.rematch_is_due() {
+                    break;
+                }
+            }
+            firsts.extend(first(self, agent).filter(|next| next.0 != key));
+        }
+        made
+    }
+
+    fn rematch_by_lines(&mut self, budget: usize, events: &mut Vec<Event>) -> usize {
         let mut heads: BTreeSet<Head> = self.index.all_heads().copied().collect();
         // Who waits for one agent alone: an own line each, of those who may be served by them.
         for agent in self.index.agents_waited_for() {
@@ -99,6 +137,9 @@ impl State {
             heads.extend(next.map(|key| Head { key, ..head }));
             self.make_offer(id, chosen, Occasion::Sweep, events);
             made += 1;
+            if self.rematch_is_due() {
+                break;
+            }
         }
         made
     }
@@ -116,6 +157,9 @@ impl State {
     /// Ends what agents were held for: those who are free are matched anew. Takes the contact as it
     /// was while it held them.
     pub(crate) fn let_go(&mut self, held_for: &Contact) {
+        if self.rematch_is_due() {
+            return;
+        }
         let anybody = |class: &Class| {
             let mut sites = self.index.sites_with_agents();
             sites.any(|site| self.index.first_ready(class, site, None, None).is_some())
@@ -170,7 +214,9 @@ impl State {
         let first_ready = |site, before| self.first_ready(class, site, key, before, &wanted);
         let preferred = match queue.site_choice {
             SiteChoice::Any => None,
-            SiteChoice::Nearest | SiteChoice::Weighted => Some(contact.serving),
+            SiteChoice::Nearest | SiteChoice::Weighted | SiteChoice::Balanced => {
+                Some(contact.serving)
+            }
         };
         if let Some(site) = preferred
             && self.site_takes_contacts(site)
@@ -179,7 +225,18 @@ impl State {
             return Some((first, Choice::PreferredSite));
         }
         let mut best = None;
-        for site in self.index.sites_with_agents() {
+        let Some(sites) = self.index.sites_in_order(class) else {
+            for site in self.index.sites_with_agents() {
+                if self.may_be_served_at(class, contact, site) {
+                    best = first_ready(site, best).or(best);
+                }
+            }
+            return best.map(|best| (best, Choice::Best));
+        };
+        for (first, site) in sites {
+            if best.is_some_and(|best| best < first) && !planted!(self, ShortestIdleIsAsked) {
+                break;
+            }
             if self.may_be_served_at(class, contact, site) {
                 best = first_ready(site, best).or(best);
             }

@@ -103,6 +103,8 @@ planted_faults! {
     ClosedTakesCallers: Rules, "a closed queue takes callers";
     QuotasAreIgnored: Rules, "a tenant may have more than its quota";
     RefusedGetThrough: Rules, "callers in a list of the refused get through";
+    CapIsIgnored: Rules, "a site's agents get more contacts than its cap allows";
+    HysteresisIsIgnored: Rules, "the least difference sends a contact to another site";
     ReleasedStaysReady: Rules, "who is set free is ready, whatever was asked";
     RetryIsApplied: Cluster, "a repeated command is carried out again";
     LifeFenceIsNotChecked: Cluster, "a command of a life that is over is carried out";

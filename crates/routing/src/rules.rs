@@ -38,6 +38,36 @@ pub struct QueueRules<R, Q, C> {
     pub overflow: Vec<Overflow<Q>>,
     /// When it is open; `None`: always.
     pub hours: Option<Hours<C>>,
+    /// How load is spread, where sites are balanced.
+    pub balance: Balance,
+}
+
+/// When a contact is given to another site than the one where it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// What is to be equal.
+    pub by: Load,
+    /// By how much its own site's load must exceed that of the other one, in percent of the latter, 0-1,000:
+    /// less than that is not worth the way, and would swing.
+    pub hysteresis_percent: u16,
+    /// So many contacts go elsewhere in a minute at most; 0: no limit.
+    pub moves_per_minute_max: u32,
+}
+
+/// What is to be equal among sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Load {
+    /// The queue's waiting for each agent at work who serves it: expected waits.
+    #[default]
+    ExpectedWait,
+    /// Agents who are being rung or talk, of those at work, for any queue.
+    Occupancy,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self { by: Load::default(), hysteresis_percent: 20, moves_per_minute_max: 0 }
+    }
 }
 
 /// When a queue is open. What becomes of callers who come when it is not says [`Trigger::Closed`]; without
@@ -202,6 +232,7 @@ impl<R, Q, C> Default for QueueRules<R, Q, C> {
             answer_within: Millis(20_000),
             overflow: Vec::new(),
             hours: None,
+            balance: Balance::default(),
         }
     }
 }
@@ -272,6 +303,7 @@ impl<R, Q, C> QueueRules<R, Q, C> {
             answer_within: self.answer_within,
             overflow,
             hours: hours.transpose()?,
+            balance: self.balance,
         })
     }
 }

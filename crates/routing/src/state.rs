@@ -291,8 +291,23 @@ impl State {
         agent.is_waiting() && self.site_takes_contacts(agent.site)
     }
 
-    pub(crate) fn site_takes_contacts(&self, site: SiteId) -> bool {
+    /// True when a site's agents may be offered contacts now.
+    #[must_use]
+    pub fn site_takes_contacts(&self, site: SiteId) -> bool {
+        self.site_is_in_service(site) && !self.site_is_full(site)
+    }
+
+    /// True when a site is open and has a weight.
+    pub(crate) fn site_is_in_service(&self, site: SiteId) -> bool {
         planted!(self, DrainIsIgnored) || self.sites.get(&site).is_some_and(Site::takes_contacts)
+    }
+
+    /// True when a site's agents have as many contacts as its cap allows.
+    #[must_use]
+    pub fn site_is_full(&self, site: SiteId) -> bool {
+        let cap = self.sites.get(&site).and_then(|row| row.contacts_max);
+        let cap = cap.filter(|_| !planted!(self, CapIsIgnored));
+        cap.is_some_and(|cap| self.index.load_of(site).engaged >= cap)
     }
 }
 
@@ -318,6 +333,7 @@ fn drop_old<R: Row>(
 impl State {
     /// Changes an agent's states or configuration. The closure must not change id or tenant.
     pub(crate) fn update_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
+        let was_full = self.agents.get(&id).map(|row| (row.site, self.site_is_full(row.site)));
         let Some((before, after)) = self.agents.change(&id, change) else { return };
         let spent = after.work_since.since(before.work_since);
         let counted = (before.counted.start != after.counted.start && !before.counted.is_empty())
@@ -338,6 +354,12 @@ impl State {
         } else {
             self.index.remove_agent(before);
             self.index.add_agent(after);
+        }
+        if let Some((site, was_full)) = was_full
+            && was_full != self.site_is_full(site)
+        {
+            // Its agents may be asked again, or those of other sites instead of them.
+            self.add_work(WorkItem::Rematch);
         }
         self.keep_counted(counted);
         if let Some((site, work, after)) = was {

@@ -79,9 +79,10 @@ pub enum TableTag {
     Idempotency = 38,
     Checkpoint = 39,
     Window = 40,
-    FeedHead = 41,
+    Configuration = 41,
+    FeedHead = 42,
     /// Rows of the history, never of the state.
-    Feed = 42,
+    Feed = 43,
 }
 
 /// A row as it is stored: key and, unless it was deleted, value.
@@ -307,6 +308,9 @@ impl<R: Row> Table<R> {
 
     /// Ends the running command: its changes are part of the entry.
     pub fn commit(&mut self) {
+        if self.command.is_empty() {
+            return;
+        }
         let counted =
             |kept: Kept<R>| kept.counted.map(|hash| Counted { hash, tenant: kept.row.tenant() });
         let changed = self.command.drain(..);
@@ -333,6 +337,9 @@ impl<R: Row> Table<R> {
         changes: &mut Vec<RowChange>,
     ) {
         debug_assert!(self.command.is_empty(), "a command was neither committed nor undone");
+        if self.entry.is_empty() {
+            return;
+        }
         // Stable: the first of each key stays the first.
         self.entry.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.entry.dedup_by(|(later, _), (first, _)| later == first);

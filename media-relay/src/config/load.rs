@@ -107,7 +107,8 @@ fn line_of(text: &str, span: Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
+/// The known word that is most like this one, if any is.
+pub fn nearest<'a>(key: &str, keys: &[&'a str]) -> Option<&'a str> {
     let scored =
         keys.iter().map(|known| (strsim::normalized_damerau_levenshtein(key, known), known));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;

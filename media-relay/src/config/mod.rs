@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::limits::{LINK_FLOWS_CONFIGURABLE_MAX, SESSIONS_CONFIGURABLE_MAX, WORKERS_MAX};
 
-pub use load::{ConfigError, UnknownKey, check_keys, load, parse};
+pub use load::{ConfigError, UnknownKey, check_keys, load, nearest, parse};
 
 /// The table `[relay]`.
 ///

@@ -7,10 +7,13 @@ use tandem_cluster::{command::Command, limits::IDEMPOTENCY_KEY_LEN_MAX, seal};
 use tandem_proto::api::v1::{
     self as api, AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest,
     LogInRequest, LogOutRequest, PutAgentRequest, PutReply, ReleaseRequest, RemoveAgentRequest,
-    SetNotReadyRequest, SetReadyRequest,
+    SetNotReadyRequest, SetPasswordReply, SetPasswordRequest, SetReadyRequest,
 };
 use tandem_routing::{
-    command::{AgentRules, AgentSpec, Command as QueueCommand, Readiness, Reply, ServiceAbroad},
+    command::{
+        AgentRules, AgentSpec, Command as QueueCommand, Readiness, Rejection as QueueRejection,
+        Reply, ServiceAbroad,
+    },
     entity::Tier,
     ids::TenantId,
     name::Name,
@@ -18,7 +21,12 @@ use tandem_routing::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, queues::put, read::View};
+use super::{
+    Api, name, narrow,
+    queues::put,
+    read::View,
+    tenancy::{phone_user, refused},
+};
 use crate::{entropy::random_bytes, rpc::agents_server::Agents};
 
 /// Longest password, in bytes.
@@ -34,30 +42,14 @@ impl Agents for Api {
     ) -> Result<Response<ListAgentsReply>, Status> {
         let asked = Self::admit(request)?;
         let only = if asked.name.is_empty() { None } else { Some(name("name", &asked.name)?) };
-        let now = self.core()?.clock.now();
-        let (as_of, agents) = self
-            .read(asked.consistency, |machine| {
-                let view = View { machine, now };
-                let agents = machine.queue().agents().iter();
-                agents
-                    .filter(|agent| only.as_ref().is_none_or(|name| *name == agent.name))
-                    .map(|agent| view.agent(agent))
-                    .collect::<Vec<_>>()
-            })
-            .await?;
-        if let (Some(name), true) = (only, agents.is_empty()) {
-            return Err(Status::not_found(format!("there is no agent {name}")));
-        }
+        let (as_of, agents) =
+            self.look(&asked.tenant, asked.consistency, |view| agents(view, only)).await?;
         Ok(Response::new(ListAgentsReply { as_of: Some(as_of), agents }))
     }
 
     async fn put(&self, request: Request<PutAgentRequest>) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
-        if asked.password.len() > PASSWORD_LEN_MAX {
-            return Err(Status::invalid_argument(format!(
-                "password is longer than {PASSWORD_LEN_MAX} bytes"
-            )));
-        }
+        check_password(&asked.password)?;
         if asked.idempotency_key.len() + PASSWORD_KEY.len() > IDEMPOTENCY_KEY_LEN_MAX {
             return Err(Status::invalid_argument(format!(
                 "idempotency_key is longer than {} bytes",
@@ -100,14 +92,17 @@ impl Agents for Api {
             .collect::<Result<_, Status>>()?;
         let abroad = asked.abroad.iter().map(abroad).collect::<Result<_, Status>>()?;
         let rules = AgentRules { tiers, reserves, attributes, abroad };
-        let command = QueueCommand::ConfigureAgent { tenant: TenantId::DEFAULT, agent, rules };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::ConfigureAgent { tenant, agent, rules };
         let reply = self.change(command, asked.idempotency_key.clone(), within).await?;
         if !asked.password.is_empty() {
+            let user =
+                self.core()?.store.read(|replica, _| phone_user(&replica.0, tenant, &who))?;
             let key = match asked.idempotency_key.as_str() {
                 "" => String::new(),
                 key => format!("{key}{PASSWORD_KEY}"),
             };
-            self.put_password(&who, &asked.password, key, within).await?;
+            self.put_password(tenant, &user, &who, &asked.password, key, within).await?;
         }
         Ok(put(reply))
     }
@@ -118,8 +113,26 @@ impl Agents for Api {
     ) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::RemoveAgent { tenant: TenantId::DEFAULT, agent };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::RemoveAgent { tenant, agent };
         self.change(command, asked.idempotency_key, within).await.map(put)
+    }
+
+    async fn set_password(
+        &self,
+        request: Request<SetPasswordRequest>,
+    ) -> Result<Response<SetPasswordReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let agent = name("name", &asked.name)?;
+        if asked.password.is_empty() {
+            return Err(Status::invalid_argument("password is empty"));
+        }
+        check_password(&asked.password)?;
+        let tenant = self.tenant(&asked.tenant).await?;
+        let user = self.core()?.store.read(|replica, _| phone_user(&replica.0, tenant, &agent))?;
+        let key = asked.idempotency_key;
+        self.put_password(tenant, &user, &agent, &asked.password, key, within).await?;
+        Ok(Response::new(SetPasswordReply {}))
     }
 
     async fn log_in(
@@ -133,7 +146,8 @@ impl Agents for Api {
             Readiness::NotReady(reason(&asked.reason)?)
         };
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::LogIn { tenant: TenantId::DEFAULT, agent, as_state };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::LogIn { tenant, agent, as_state };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -143,7 +157,8 @@ impl Agents for Api {
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
-        let command = QueueCommand::LogOut { tenant: TenantId::DEFAULT, agent };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::LogOut { tenant, agent };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -152,7 +167,9 @@ impl Agents for Api {
         request: Request<SetReadyRequest>,
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
-        self.set_readiness(&asked.name, Readiness::Ready, asked.idempotency_key, within).await
+        let tenant = self.tenant(&asked.tenant).await?;
+        let to = Readiness::Ready;
+        self.set_readiness(tenant, &asked.name, to, asked.idempotency_key, within).await
     }
 
     async fn set_not_ready(
@@ -161,7 +178,8 @@ impl Agents for Api {
     ) -> Result<Response<AgentStateReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let to = Readiness::NotReady(reason(&asked.reason)?);
-        self.set_readiness(&asked.name, to, asked.idempotency_key, within).await
+        let tenant = self.tenant(&asked.tenant).await?;
+        self.set_readiness(tenant, &asked.name, to, asked.idempotency_key, within).await
     }
 
     async fn extend_wrap_up(
@@ -171,7 +189,8 @@ impl Agents for Api {
         let (asked, within) = Self::admit_change(request)?;
         let agent = name("name", &asked.name)?;
         let by = Millis(asked.by_ms);
-        let command = QueueCommand::ExtendWrapUp { tenant: TenantId::DEFAULT, agent, by };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::ExtendWrapUp { tenant, agent, by };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 
@@ -186,7 +205,8 @@ impl Agents for Api {
         } else {
             Readiness::NotReady(reason(&asked.reason)?)
         };
-        let command = QueueCommand::Release { tenant: TenantId::DEFAULT, agent, to };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = QueueCommand::Release { tenant, agent, to };
         self.change(command, asked.idempotency_key, within).await.map(state)
     }
 }
@@ -194,35 +214,49 @@ impl Agents for Api {
 impl Api {
     async fn set_readiness(
         &self,
+        tenant: TenantId,
         agent: &str,
         to: Readiness,
         idempotency_key: String,
         within: Duration,
     ) -> Result<Response<AgentStateReply>, Status> {
         let agent = name("name", agent)?;
-        let command = QueueCommand::SetReadiness { tenant: TenantId::DEFAULT, agent, to };
+        let command = QueueCommand::SetReadiness { tenant, agent, to };
         self.change(command, idempotency_key, within).await.map(state)
     }
 
     /// Only digests of the password leave this function, sealed.
     async fn put_password(
         &self,
+        tenant: TenantId,
+        user: &Name,
         agent: &Name,
         password: &str,
         idempotency_key: String,
         within: Duration,
     ) -> Result<(), Status> {
-        let secret = credential_secret(agent.as_str(), &self.realm, password);
-        let context = credential_context(agent.as_str(), &self.realm);
+        let secret = credential_secret(user.as_str(), &self.realm, password);
+        let context = credential_context(user.as_str(), &self.realm);
         let sealed = seal::seal(&self.key, random_bytes(), &context, &secret)
             .map_err(|error| Status::internal(error.to_string()))?;
         let command = Command::PutCredential {
-            tenant: TenantId::DEFAULT,
+            tenant,
             agent: agent.clone(),
             realm: self.realm.clone(),
             sealed,
         };
         self.propose(command, idempotency_key, within).await.map(|_| ())
+    }
+}
+
+/// A tenant's agents, or the one of this name.
+pub(super) fn agents(view: View<'_>, only: Option<Name>) -> Result<Vec<api::Agent>, Status> {
+    let own = view.machine.queue().agents().iter().filter(|agent| agent.tenant == view.tenant);
+    let asked = own.filter(|agent| only.as_ref().is_none_or(|name| *name == agent.name));
+    let agents: Vec<api::Agent> = asked.map(|agent| view.agent(agent)).collect();
+    match only {
+        Some(name) if agents.is_empty() => Err(refused(QueueRejection::AgentMustExist(name))),
+        _ => Ok(agents),
     }
 }
 
@@ -242,6 +276,13 @@ fn abroad(
         skills: service.skills.iter().map(skill).collect::<Result<_, Status>>()?,
     };
     Ok((name("abroad", tenant)?, service))
+}
+
+fn check_password(password: &str) -> Result<(), Status> {
+    if password.len() <= PASSWORD_LEN_MAX {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("password is longer than {PASSWORD_LEN_MAX} bytes")))
 }
 
 fn reason(text: &str) -> Result<Option<Name>, Status> {

@@ -36,6 +36,16 @@ impl Api {
         idempotency_key: String,
         within: Duration,
     ) -> Result<Reply, Status> {
+        outcome(self.send(command, idempotency_key, within).await?)
+    }
+
+    /// Proposes a command, and leaves it to the caller what its outcome means.
+    pub(super) async fn send(
+        &self,
+        command: Command,
+        idempotency_key: String,
+        within: Duration,
+    ) -> Result<Result<Outcome, ProposeError>, Status> {
         if idempotency_key.len() > IDEMPOTENCY_KEY_LEN_MAX {
             return Err(Status::invalid_argument(format!(
                 "the idempotency key is longer than {IDEMPOTENCY_KEY_LEN_MAX} bytes"
@@ -46,7 +56,7 @@ impl Api {
         let in_force = core.store.read(|replica, _| replica.0.header().machine_version);
         command.check_version(in_force).map_err(|rejection| refusal(&rejection))?;
         let key = (!idempotency_key.is_empty()).then_some(idempotency_key);
-        outcome(core.proposer.propose(command, key, within, Then::Forget).await)
+        Ok(core.proposer.propose(command, key, within, Then::Forget).await)
     }
 }
 

@@ -64,7 +64,7 @@ impl Cluster for Api {
             .read(asked.consistency, |machine| StatusReply {
                 digest: format!("{:032x}", machine.digest().0),
                 nodes: nodes(machine),
-                totals: Some(totals(View { machine, now })),
+                totals: Some(totals(View::of_cluster(machine, now))),
                 ..StatusReply::default()
             })
             .await?;
@@ -98,7 +98,7 @@ impl Cluster for Api {
 }
 
 fn nodes(machine: &Machine) -> Vec<Node> {
-    let view = View { machine, now: machine.now() };
+    let view = View::of_cluster(machine, machine.now());
     let mut legs: BTreeMap<NodeId, u64> = BTreeMap::new();
     for leg in machine.legs().iter() {
         *legs.entry(leg.owner.node).or_default() += 1;

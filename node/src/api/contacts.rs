@@ -12,13 +12,16 @@ use tandem_proto::api::v1::{
 };
 use tandem_routing::{
     command::{Command, Rejection as QueueRejection},
-    entity::EndReason,
-    ids::TenantId,
+    entity::{Contact as Row, EndReason},
     name::Name,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, explain, name, narrow, read::View};
+use super::{
+    Api, explain, name, narrow,
+    read::View,
+    tenancy::{no_contact, refused},
+};
 use crate::{cluster::core::Core, rpc::contacts_server::Contacts};
 
 /// Contacts in one answer, when nothing else is asked for.
@@ -38,28 +41,9 @@ impl Contacts for Api {
             limit => limit.min(LIMIT_MAX),
         };
         let queue = if asked.queue.is_empty() { None } else { Some(name("queue", &asked.queue)?) };
-        let now = self.core()?.clock.now();
-        let (as_of, found) = self
-            .read(asked.consistency, |machine| {
-                let find = |name: Name| {
-                    let found = machine.queue().queue_named(TenantId::DEFAULT, &name);
-                    found.map(|queue| queue.id).ok_or(QueueRejection::QueueMustExist(name))
-                };
-                let wanted = queue.map(find).transpose()?;
-                let view = View { machine, now };
-                let in_queue = |row: &&tandem_routing::entity::Contact| {
-                    wanted.is_none_or(|wanted| row.queue == wanted)
-                };
-                let mut rows: Vec<_> = machine.queue().contacts().iter().filter(in_queue).collect();
-                rows.sort_by_key(|row| (row.queue, row.wait_key()));
-                let more = rows.len() > limit;
-                rows.truncate(limit);
-                let contacts: Vec<Contact> =
-                    rows.into_iter().map(|row| view.contact(row)).collect();
-                Ok::<_, QueueRejection>((contacts, more))
-            })
+        let (as_of, (contacts, more)) = self
+            .look(&asked.tenant, asked.consistency, |view| contacts(view, queue, limit))
             .await?;
-        let (contacts, more) = found.map_err(|error| Status::not_found(error.to_string()))?;
         Ok(Response::new(ListContactsReply { as_of: Some(as_of), contacts, more }))
     }
 
@@ -69,20 +53,22 @@ impl Contacts for Api {
     ) -> Result<Response<Contact>, Status> {
         let asked = Self::admit(request)?;
         let id = contact_id(&asked.id)?;
-        let core = self.core()?;
-        let now = core.clock.now();
         let (_, live) = self
-            .read(asked.consistency, |machine| {
-                let row = machine.queue().contacts().get(&id);
-                row.map(|row| View { machine, now }.contact(row))
+            .look(&asked.tenant, asked.consistency, |view| {
+                Ok(live(view, id)?.map(|row| view.contact(row)))
             })
             .await?;
         if let Some(live) = live {
             return Ok(Response::new(live));
         }
-        let ended = find_ended(&core, id).await?;
-        let ended = ended.ok_or_else(|| Status::not_found(format!("there is no {id}")))?;
-        let contact = core.store.read(|replica, _| View { machine: &replica.0, now }.ended(&ended));
+        let ended = find_ended(&*self.core()?, id).await?.ok_or_else(|| no_contact(id))?;
+        // The history does not change: how fresh the rest is does not matter.
+        let (_, contact) = self
+            .look(&asked.tenant, 0, |view| {
+                view.own_contact(&ended.contact)?;
+                Ok(view.ended(&ended))
+            })
+            .await?;
         Ok(Response::new(contact))
     }
 
@@ -97,27 +83,23 @@ impl Contacts for Api {
             0 => explain::LIMIT,
             limit => limit.min(explain::LIMIT_MAX),
         };
-        let core = self.core()?;
-        let now = core.clock.now();
         let (as_of, live) = self
-            .read(asked.consistency, |machine| {
-                let view = View { machine, now };
-                let row = machine.queue().contacts().get(&id)?;
-                Some(explain::live(view, row, only.as_ref(), limit))
+            .look(&asked.tenant, asked.consistency, |view| {
+                let Some(row) = live(view, id)? else { return Ok(None) };
+                explain::live(view, row, only.as_ref(), limit).map(Some).map_err(refused)
             })
             .await?;
         let explanation = match live {
             Some(explanation) => explanation,
             None => {
-                let ended = find_ended(&core, id).await?;
-                let ended = ended.ok_or_else(|| Status::not_found(format!("there is no {id}")))?;
-                core.store.read(|replica, _| {
-                    let view = View { machine: &replica.0, now };
-                    explain::ended(view, &ended, only.as_ref(), limit)
-                })
+                let ended = find_ended(&*self.core()?, id).await?.ok_or_else(|| no_contact(id))?;
+                let look = |view: View<'_>| {
+                    view.own_contact(&ended.contact)?;
+                    explain::ended(view, &ended, only.as_ref(), limit).map_err(refused)
+                };
+                self.look(&asked.tenant, 0, look).await?.1
             }
         };
-        let explanation = explanation.map_err(|error| Status::not_found(error.to_string()))?;
         Ok(Response::new(Explanation { as_of: Some(as_of), ..explanation }))
     }
 
@@ -127,6 +109,7 @@ impl Contacts for Api {
     ) -> Result<Response<EndContactReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let contact = contact_id(&asked.id)?;
+        self.must_be_own(&asked.tenant, contact).await?;
         let command = Command::End { contact, reason: EndReason::Operator };
         self.change(command, asked.idempotency_key, within).await?;
         Ok(Response::new(EndContactReply {}))
@@ -138,6 +121,7 @@ impl Contacts for Api {
     ) -> Result<Response<ContactPlacedReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let contact = contact_id(&asked.id)?;
+        self.must_be_own(&asked.tenant, contact).await?;
         let command =
             Command::SetPriority { contact, priority: narrow("priority", asked.priority)? };
         self.change(command, asked.idempotency_key, within).await?;
@@ -151,10 +135,41 @@ impl Contacts for Api {
         let (asked, within) = Self::admit_change(request)?;
         let contact = contact_id(&asked.id)?;
         let before = if asked.before.is_empty() { None } else { Some(contact_id(&asked.before)?) };
+        for contact in [Some(contact), before].into_iter().flatten() {
+            self.must_be_own(&asked.tenant, contact).await?;
+        }
         let command = Command::Place { contact, before };
         self.change(command, asked.idempotency_key, within).await?;
         Ok(Response::new(ContactPlacedReply {}))
     }
+}
+
+/// A tenant's live contacts in the order of their queue, and whether there are more.
+pub(super) fn contacts(
+    view: View<'_>,
+    queue: Option<Name>,
+    limit: usize,
+) -> Result<(Vec<Contact>, bool), Status> {
+    let state = view.machine.queue();
+    let wanted = match queue {
+        None => None,
+        Some(name) => match state.queue_named(view.tenant, &name) {
+            Some(queue) => Some(queue.id),
+            None => return Err(refused(QueueRejection::QueueMustExist(name))),
+        },
+    };
+    let asked =
+        |row: &&Row| row.tenant == view.tenant && wanted.is_none_or(|wanted| row.queue == wanted);
+    let mut rows: Vec<&Row> = state.contacts().iter().filter(asked).collect();
+    rows.sort_by_key(|row| (row.queue, row.wait_key()));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok((rows.into_iter().map(|row| view.contact(row)).collect(), more))
+}
+
+/// A live contact, if it is this tenant's; one of another is none.
+pub(super) fn live(view: View<'_>, id: ContactId) -> Result<Option<&Row>, Status> {
+    view.machine.queue().contacts().get(&id).map(|row| view.own_contact(row)).transpose()
 }
 
 /// Looks a contact up in the history.

@@ -1,6 +1,6 @@
 //! Explanations in the API's words.
 
-use tandem_cluster::history::EndedContact;
+use tandem_cluster::{history::EndedContact, ids::ContactId};
 use tandem_proto::api::v1 as api;
 use tandem_routing::{
     command::{DeclineCause, OfferEnd, Rejection},
@@ -30,7 +30,7 @@ pub(super) fn live(
     let reason = |agent: &Agent| match &contact.decision {
         Some(decision) if !waits => then(view, contact, decision, agent),
         _ => match explain::why_not(state, contact, agent) {
-            Some(why) => why_not(view, &why),
+            Some(why) => why_not(view, agent, &why),
             // Its offer was made before decisions were kept.
             None => ("changed-since", "why it went to its agent was not kept".to_owned()),
         },
@@ -72,7 +72,7 @@ fn with_agents(
     let row = |agent: &Agent| {
         let (why, detail) = reason(agent);
         api::AgentReason {
-            name: agent.name.to_string(),
+            name: view.agent_name(agent.id),
             site: view.site_name(agent.site),
             why: why.to_owned(),
             detail,
@@ -161,7 +161,7 @@ fn then(
     match explain::then(view.machine.queue(), contact, decision, agent) {
         Then::Chosen => ("chosen", String::new()),
         Then::Next => ("next", "would have been asked next".to_owned()),
-        Then::Not(why) => why_not(view, &why),
+        Then::Not(why) => why_not(view, agent, &why),
         Then::StoodBehind => ("stood-behind", "was ready, and stood behind".to_owned()),
         Then::ChangedSince => {
             ("changed-since", "was not ready at that moment, or stood behind".to_owned())
@@ -169,7 +169,27 @@ fn then(
     }
 }
 
-fn why_not(view: View<'_>, why: &WhyNot) -> (&'static str, String) {
+/// Another tenant's agent is shown with what the contact asks of them, and not with what they do otherwise.
+fn why_not(view: View<'_>, agent: &Agent, why: &WhyNot) -> (&'static str, String) {
+    let (word, detail) = in_words(view, why);
+    let of_contact = matches!(
+        why,
+        WhyNot::Lacks(_)
+            | WhyNot::InReserve(_)
+            | WhyNot::SiteTakesNone(_)
+            | WhyNot::WaitsFor(..)
+            | WhyNot::KeptForSite(..)
+            | WhyNot::BeingConfirmed
+            | WhyNot::UnderWay
+    );
+    if agent.tenant == view.tenant || of_contact { (word, detail) } else { (word, String::new()) }
+}
+
+fn in_words(view: View<'_>, why: &WhyNot) -> (&'static str, String) {
+    let named = |id: &ContactId| {
+        let own = view.own_contact_id(*id);
+        own.map_or_else(|| "a contact of another tenant".to_owned(), |id| id.to_string())
+    };
     let until =
         |until: &ClusterTime| format!("for {} s more", until.since(view.now).0.div_ceil(1_000));
     match why {
@@ -187,12 +207,16 @@ fn why_not(view: View<'_>, why: &WhyNot) -> (&'static str, String) {
             ("paused", format!("{}, {}", reason_name(why), until(end)))
         }
         WhyNot::Ringing(contact) => {
-            let contact = contact.map(|contact| format!("for {contact}"));
+            let contact = contact.map(|contact| format!("for {}", named(&contact)));
             ("ringing", contact.unwrap_or_default())
         }
-        WhyNot::Talking(contact) => ("talking", format!("with {contact}")),
+        WhyNot::Talking(contact) => ("talking", format!("with {}", named(contact))),
         WhyNot::WrapUp(end) => ("wrap-up", until(end)),
         WhyNot::NoPhone(_) => ("no-phone", "the phone cannot be reached".to_owned()),
+        WhyNot::SiteIsFull(site) => (
+            "site-is-full",
+            format!("agents of {} have as many contacts as its cap allows", view.site_name(*site)),
+        ),
         WhyNot::SiteTakesNone(site) => (
             "site-takes-none",
             format!("site {} drains, is closed or has no weight", view.site_name(*site)),
@@ -205,7 +229,7 @@ fn why_not(view: View<'_>, why: &WhyNot) -> (&'static str, String) {
             ("kept-for-site", format!("it is kept for {}, {}", view.site_name(*site), until(end)))
         }
         WhyNot::HeldFor(contact) => {
-            ("held", format!("for {contact}, which is ahead and being confirmed"))
+            ("held", format!("for {}, which is ahead and being confirmed", named(contact)))
         }
         WhyNot::BeingConfirmed => {
             ("being-confirmed", "its node was lost; the caller is being asked".to_owned())

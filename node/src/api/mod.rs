@@ -5,8 +5,11 @@
 //! share is in `read` and `change`.
 
 mod agents;
+mod calendars;
+mod callers;
 mod change;
 mod cluster;
+mod configuration;
 mod contacts;
 mod events;
 mod explain;
@@ -14,9 +17,16 @@ mod queues;
 mod read;
 mod rebalance;
 mod records;
+mod retire;
 mod rules;
 mod sites;
 mod statistics;
+mod tenancy;
+mod tenants;
+#[cfg(test)]
+mod tenants_apart;
+
+pub(crate) use configuration::{DOCUMENTS_BYTES_MAX, DOCUMENTS_MESSAGE_BYTES_MAX};
 
 use std::{sync::Arc, time::Duration};
 

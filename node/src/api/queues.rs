@@ -1,20 +1,19 @@
 //! `Queues`: queues, and the numbers that lead to them.
 
 use tandem_proto::api::v1::{
-    ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
+    Consistency, ListNumbersReply, ListNumbersRequest, ListQueuesReply, ListQueuesRequest, Number,
     PutNumberRequest, PutQueueRequest, PutReply, QueueStatus, RemoveNumberRequest,
-    RemoveQueueRequest,
+    RemoveQueueRequest, RetirePreview, RetireQueueReply, RetireQueueRequest,
 };
 use tandem_routing::{
     command::{Command, NumberRules, NumberSpec, QueueSpec, Reply},
     entity::{LoginState, SiteChoice},
-    ids::TenantId,
     requirement::NamedRequirement,
     time::Millis,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, name, narrow, read::View, rules};
+use super::{Api, name, narrow, read::View, retire, rules};
 use crate::rpc::queues_server::Queues;
 
 #[tonic::async_trait]
@@ -24,9 +23,8 @@ impl Queues for Api {
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesReply>, Status> {
         let asked = Self::admit(request)?;
-        let now = self.core()?.clock.now();
         let (as_of, queues) =
-            self.read(asked.consistency, |machine| statuses(View { machine, now })).await?;
+            self.look(&asked.tenant, asked.consistency, |view| Ok(statuses(view))).await?;
         Ok(Response::new(ListQueuesReply { as_of: Some(as_of), queues }))
     }
 
@@ -41,9 +39,10 @@ impl Queues for Api {
                 "any" | "" => SiteChoice::Any,
                 "nearest" => SiteChoice::Nearest,
                 "weighted" => SiteChoice::Weighted,
+                "balanced" => SiteChoice::Balanced,
                 other => {
                     return Err(Status::invalid_argument(format!(
-                        "site_choice {other:?} is none of any, nearest, weighted"
+                        "site_choice {other:?} is none of any, nearest, weighted, balanced"
                     )));
                 }
             },
@@ -54,7 +53,8 @@ impl Queues for Api {
             wait_max: Millis(queue.wait_max_ms),
         };
         let rules = Box::new(rules::queue(&queue)?);
-        let command = Command::ConfigureQueue { tenant: TenantId::DEFAULT, queue: spec, rules };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::ConfigureQueue { tenant, queue: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
@@ -64,8 +64,33 @@ impl Queues for Api {
     ) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let queue = name("name", &asked.name)?;
-        let command = Command::RemoveQueue { tenant: TenantId::DEFAULT, queue };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::RemoveQueue { tenant, queue };
         self.change(command, asked.idempotency_key, within).await.map(put)
+    }
+
+    async fn preview_retire(
+        &self,
+        request: Request<RetireQueueRequest>,
+    ) -> Result<Response<RetirePreview>, Status> {
+        let asked = Self::admit(request)?;
+        // What would be done now, as well as this node knows it.
+        let consistency = Consistency::Linearizable.into();
+        let look = |view: View<'_>| retire::preview(view, &asked);
+        let (as_of, preview) = self.look(&asked.tenant, consistency, look).await?;
+        Ok(Response::new(RetirePreview { as_of: Some(as_of), ..preview }))
+    }
+
+    async fn retire(
+        &self,
+        request: Request<RetireQueueRequest>,
+    ) -> Result<Response<RetireQueueReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let (queue, to) = retire::names(&asked)?;
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::RetireQueue { tenant, queue, to };
+        self.change(command, asked.idempotency_key, within).await?;
+        Ok(Response::new(RetireQueueReply {}))
     }
 
     async fn list_numbers(
@@ -73,30 +98,8 @@ impl Queues for Api {
         request: Request<ListNumbersRequest>,
     ) -> Result<Response<ListNumbersReply>, Status> {
         let asked = Self::admit(request)?;
-        let now = self.core()?.clock.now();
-        let (as_of, numbers) = self
-            .read(asked.consistency, |machine| {
-                let view = View { machine, now };
-                let queue = machine.queue();
-                let number = |row: &tandem_routing::entity::Number| Number {
-                    number: row.number.to_string(),
-                    queue: queue
-                        .queues()
-                        .get(&row.queue)
-                        .map(|queue| queue.name.to_string())
-                        .unwrap_or_default(),
-                    requirement: view.requirement(&row.requirement),
-                    priority: u32::from(row.priority),
-                    prefers_agent: row
-                        .prefers
-                        .map(|(agent, _)| view.agent_name(agent))
-                        .unwrap_or_default(),
-                    prefers_patience_ms: row.prefers.map_or(0, |(_, patience)| patience.0),
-                    lists: row.lists.iter().map(rules::show_list_rule).collect(),
-                };
-                queue.numbers().iter().map(number).collect()
-            })
-            .await?;
+        let (as_of, numbers) =
+            self.look(&asked.tenant, asked.consistency, |view| Ok(numbers(view))).await?;
         Ok(Response::new(ListNumbersReply { as_of: Some(as_of), numbers }))
     }
 
@@ -120,7 +123,8 @@ impl Queues for Api {
             prefers,
             lists: number.lists.iter().map(rules::list_rule).collect::<Result<_, _>>()?,
         };
-        let command = Command::ConfigureNumber { tenant: TenantId::DEFAULT, number: spec, rules };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::ConfigureNumber { tenant, number: spec, rules };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 
@@ -130,18 +134,35 @@ impl Queues for Api {
     ) -> Result<Response<PutReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let number = name("number", &asked.number)?;
-        let command = Command::RemoveNumber { tenant: TenantId::DEFAULT, number };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::RemoveNumber { tenant, number };
         self.change(command, asked.idempotency_key, within).await.map(put)
     }
 }
 
-fn statuses(view: View<'_>) -> Vec<QueueStatus> {
+pub(super) fn numbers(view: View<'_>) -> Vec<Number> {
+    let own = view.machine.queue().numbers().iter().filter(|row| row.tenant == view.tenant);
+    let number = |row: &tandem_routing::entity::Number| Number {
+        number: row.number.to_string(),
+        queue: view.queue_name(row.queue),
+        requirement: view.requirement(&row.requirement),
+        priority: u32::from(row.priority),
+        prefers_agent: row.prefers.map(|(agent, _)| view.agent_name(agent)).unwrap_or_default(),
+        prefers_patience_ms: row.prefers.map_or(0, |(_, patience)| patience.0),
+        lists: row.lists.iter().map(rules::show_list_rule).collect(),
+    };
+    own.map(number).collect()
+}
+
+pub(super) fn statuses(view: View<'_>) -> Vec<QueueStatus> {
     let queue = view.machine.queue();
     let counts = view.counts_by_queue();
     queue
         .queues()
         .iter()
+        .filter(|row| row.tenant == view.tenant)
         .map(|row| {
+            let (state, retires_to) = retire::state(view, row);
             let counts = counts.get(&row.id).copied().unwrap_or_default();
             let mut status = QueueStatus {
                 queue: Some(view.queue(row)),
@@ -150,6 +171,8 @@ fn statuses(view: View<'_>) -> Vec<QueueStatus> {
                 connected: counts.connected,
                 longest_wait_ms: counts.longest_wait_ms,
                 expected_wait_ms: queue.expected_wait(row).map(|wait| wait.0),
+                state: state.to_owned(),
+                retires_to,
                 ..QueueStatus::default()
             };
             for agent in queue.agents().iter().filter(|agent| agent.queues.contains(&row.id)) {

@@ -14,21 +14,21 @@ use tandem_routing::{
         Agent, Contact, ContactState, DeviceState, EndReason, LoginState, NotReadyReason, Queue,
         SiteChoice, SiteState, WorkState,
     },
-    ids::{AgentId, CalendarId, QueueId, SiteId, SkillId, TenantId},
-    name::Name,
-    requirement::Translate,
+    ids::{CalendarId, QueueId, SiteId, SkillId, TenantId},
     rules::Urgent,
-    state::State,
     time::ClusterTime,
 };
 
 use super::rules;
+use crate::configuration::Spelling;
 
 /// The state with the time at which it is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) machine: &'a Machine,
     pub(super) now: ClusterTime,
+    /// Whose things are shown; what is others' has no name here.
+    pub(super) tenant: TenantId,
 }
 
 /// Contacts by what they are doing.
@@ -59,6 +59,13 @@ impl Counts {
     }
 }
 
+impl<'a> View<'a> {
+    /// For what belongs to the cluster.
+    pub(super) fn of_cluster(machine: &'a Machine, now: ClusterTime) -> Self {
+        Self { machine, now, tenant: TenantId::DEFAULT }
+    }
+}
+
 impl View<'_> {
     pub(super) fn site_name(&self, site: SiteId) -> String {
         self.machine
@@ -77,35 +84,6 @@ impl View<'_> {
     pub(super) fn calendar_name(&self, calendar: CalendarId) -> String {
         let calendar = self.machine.queue().calendars().get(&calendar);
         calendar.map(|calendar| calendar.name.to_string()).unwrap_or_default()
-    }
-
-    /// The tenant that a queue belongs to.
-    fn owner(&self, queue: QueueId) -> Option<TenantId> {
-        self.machine.queue().queues().get(&queue).map(|queue| queue.tenant)
-    }
-
-    /// What people call a tenant.
-    pub(super) fn tenant_name(&self, tenant: TenantId) -> String {
-        let row = self.machine.queue().tenants().get(&tenant);
-        row.map_or_else(|| TenantId::DEFAULT_NAME.to_owned(), |row| row.name.to_string())
-    }
-
-    /// What an agent does for other tenants.
-    fn abroad(&self, agent: &Agent) -> BTreeMap<String, api::ServiceAbroad> {
-        let mut abroad: BTreeMap<String, api::ServiceAbroad> = BTreeMap::new();
-        let queues = agent.queues.iter().filter_map(|queue| Some((*queue, self.owner(*queue)?)));
-        for (queue, owner) in queues.filter(|(_, owner)| *owner != agent.tenant) {
-            let service = abroad.entry(self.tenant_name(owner)).or_default();
-            service.queues.push(self.queue_name(queue));
-        }
-        for (skill, level) in agent.skills.iter() {
-            let row = self.machine.queue().skills().get(skill);
-            if let Some(row) = row.filter(|row| row.tenant != agent.tenant) {
-                let service = abroad.entry(self.tenant_name(row.tenant)).or_default();
-                service.skills.insert(row.name.to_string(), u32::from(*level));
-            }
-        }
-        abroad
     }
 
     fn skill_name(&self, skill: SkillId) -> String {
@@ -148,6 +126,7 @@ impl View<'_> {
                 SiteChoice::Any => "any",
                 SiteChoice::Nearest => "nearest",
                 SiteChoice::Weighted => "weighted",
+                SiteChoice::Balanced => "balanced",
             }
             .to_owned(),
             widen_after_ms: queue.widen_after.0,
@@ -169,6 +148,7 @@ impl View<'_> {
                 name: site.name.to_string(),
                 region: site.region.to_string(),
                 weight: u32::from(site.weight),
+                contacts_max: site.contacts_max,
                 ..api::Site::default()
             };
             sites.insert(site.id, row);
@@ -214,17 +194,15 @@ impl View<'_> {
     }
 
     pub(super) fn agent(&self, agent: &Agent) -> api::Agent {
-        let (work, reason, contact) = match &agent.work {
-            WorkState::NotReady(reason) => ("not-ready", reason_name(reason), None),
-            WorkState::Ready => ("ready", String::new(), None),
-            WorkState::Offered(offer) => {
-                let offer = self.machine.queue().offers().get(offer);
-                ("offered", String::new(), offer.map(|offer| offer.contact))
-            }
-            WorkState::Busy(contact) => ("busy", String::new(), Some(*contact)),
-            WorkState::WrapUp(_) => ("wrap-up", String::new(), None),
-            WorkState::Paused { why, .. } => ("paused", reason_name(why), None),
+        let (work, reason) = match &agent.work {
+            WorkState::NotReady(reason) => ("not-ready", reason_name(reason)),
+            WorkState::Ready => ("ready", String::new()),
+            WorkState::Offered(_) => ("offered", String::new()),
+            WorkState::Busy(_) => ("busy", String::new()),
+            WorkState::WrapUp(_) => ("wrap-up", String::new()),
+            WorkState::Paused { why, .. } => ("paused", reason_name(why)),
         };
+        let contact = self.contact_of(agent);
         let own = |skill: &SkillId| {
             let row = self.machine.queue().skills().get(skill);
             row.is_some_and(|row| row.tenant == agent.tenant)
@@ -239,7 +217,7 @@ impl View<'_> {
             queues: agent
                 .queues
                 .iter()
-                .filter(|queue| self.owner(**queue) == Some(agent.tenant))
+                .filter(|queue| self.is_own_queue(**queue))
                 .map(|queue| self.queue_name(*queue))
                 .collect(),
             abroad: self.abroad(agent),
@@ -291,11 +269,6 @@ impl View<'_> {
                 occupancy_ppm: u32::try_from(agent.tally.occupancy_ppm()).unwrap_or(u32::MAX),
             }),
         }
-    }
-
-    pub(super) fn agent_name(&self, agent: AgentId) -> String {
-        let agent = self.machine.queue().agents().get(&agent);
-        agent.map(|agent| agent.name.to_string()).unwrap_or_default()
     }
 
     pub(super) fn contact(&self, contact: &Contact) -> api::Contact {
@@ -427,29 +400,5 @@ pub(super) fn end_reason(reason: EndReason) -> &'static str {
         EndReason::TurnedAway => "turned-away",
         EndReason::Overflowed => "overflowed",
         EndReason::Failed => "failed",
-    }
-}
-
-/// Names for the ids in a requirement; fails for what was removed.
-struct Spelling<'a>(&'a State);
-
-impl Translate<SkillId, SiteId, AgentId> for Spelling<'_> {
-    type Skill = Name;
-    type Site = Name;
-    type Agent = Name;
-    type Error = ();
-
-    fn skill(&mut self, skill: &SkillId) -> Result<Name, ()> {
-        self.0.skills().get(skill).map(|row| row.name.clone()).ok_or(())
-    }
-
-    fn site(&mut self, site: &SiteId) -> Result<Name, ()> {
-        self.0.sites().get(site).map(|row| row.name.clone()).ok_or(())
-    }
-
-    /// An agent who was removed is shown by the number, so that the rest can be read.
-    fn agent(&mut self, agent: &AgentId) -> Result<Name, ()> {
-        let known = self.0.agents().get(agent).map(|row| row.name.clone());
-        known.or_else(|| agent.to_string().parse().ok()).ok_or(())
     }
 }

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use tandem_cluster::command::Rejection;
 use tandem_proto::api::v1 as api;
 use tandem_routing::{
     command::{Command, MembershipSpec, PlanSpec, Reply},
     entity::{Direction, Plan},
-    ids::{GroupId, Ordinal, TenantId},
-    preview::Preview,
+    ids::{GroupId, Ordinal, QueueId, SiteId},
+    preview::{Change, Preview},
     time::Millis,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, change::refusal, name, narrow, read::View};
+use super::{Api, name, narrow, read::View, tenancy::refused};
 use crate::rpc::rebalance_server::Rebalance;
 
 /// Time between two steps, when nothing else is asked for.
@@ -25,17 +24,17 @@ impl Rebalance for Api {
         &self,
         request: Request<api::PlanRequest>,
     ) -> Result<Response<api::PlanPreview>, Status> {
-        let plan = plan(&Self::admit(request)?)?;
-        let now = self.core()?.clock.now();
+        let asked = Self::admit(request)?;
+        let plan = plan(&asked)?;
         // What the leader would do now, as well as this node knows it.
-        let (as_of, found) = self
-            .read(api::Consistency::Linearizable.into(), |machine| {
-                let preview = machine.queue().preview(GroupId(0), TenantId::DEFAULT, &plan);
-                preview.map(|preview| show(View { machine, now }, &preview))
+        let consistency = api::Consistency::Linearizable.into();
+        let (as_of, shown) = self
+            .look(&asked.tenant, consistency, |view| {
+                let preview = view.machine.queue().preview(GroupId(0), view.tenant, &plan);
+                // As a change would be refused.
+                preview.map(|preview| show(view, &preview)).map_err(refused)
             })
             .await?;
-        // As a change would be refused.
-        let shown = found.map_err(|rejection| refusal(&Rejection::Queue(rejection)))?;
         Ok(Response::new(api::PlanPreview { as_of: Some(as_of), ..shown }))
     }
 
@@ -45,7 +44,8 @@ impl Rebalance for Api {
     ) -> Result<Response<api::PlanReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let plan = Box::new(plan(&asked)?);
-        let command = Command::ApplyPlan { tenant: TenantId::DEFAULT, plan };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::ApplyPlan { tenant, plan };
         self.change(command, asked.idempotency_key, within).await.and_then(begun)
     }
 
@@ -54,13 +54,8 @@ impl Rebalance for Api {
         request: Request<api::PlanStatusRequest>,
     ) -> Result<Response<api::PlanStatusReply>, Status> {
         let asked = Self::admit(request)?;
-        let now = self.core()?.clock.now();
-        let (as_of, plans) = self
-            .read(asked.consistency, |machine| {
-                let view = View { machine, now };
-                machine.queue().plans().iter().rev().map(|plan| status(view, plan)).collect()
-            })
-            .await?;
+        let (as_of, plans) =
+            self.look(&asked.tenant, asked.consistency, |view| Ok(plans(view))).await?;
         Ok(Response::new(api::PlanStatusReply { as_of: Some(as_of), plans }))
     }
 
@@ -70,7 +65,8 @@ impl Rebalance for Api {
     ) -> Result<Response<api::PlanReply>, Status> {
         let (asked, within) = Self::admit_change(request)?;
         let plan = Ordinal(asked.plan);
-        let command = Command::UndoPlan { tenant: TenantId::DEFAULT, plan };
+        let tenant = self.tenant(&asked.tenant).await?;
+        let command = Command::UndoPlan { tenant, plan };
         self.change(command, asked.idempotency_key, within).await.and_then(begun)
     }
 }
@@ -104,17 +100,19 @@ fn begun(reply: Reply) -> Result<Response<api::PlanReply>, Status> {
     }
 }
 
-fn show(view: View<'_>, preview: &Preview) -> api::PlanPreview {
-    let places = preview.places.iter().map(|((queue, site), change)| api::PlacePreview {
-        queue: view.queue_name(*queue),
-        site: view.site_name(*site),
-        waiting_before: change.before.waiting,
-        waiting_after: change.after.waiting,
-        agents_before: change.before.agents,
-        agents_after: change.after.agents,
-        expected_wait_before_ms: change.before.expected_wait.map(|wait| wait.0),
-        expected_wait_after_ms: change.after.expected_wait.map(|wait| wait.0),
-    });
+pub(super) fn show(view: View<'_>, preview: &Preview) -> api::PlanPreview {
+    let own = |((queue, _), _): &(&(QueueId, SiteId), &Change)| view.is_own_queue(*queue);
+    let places =
+        preview.places.iter().filter(own).map(|((queue, site), change)| api::PlacePreview {
+            queue: view.queue_name(*queue),
+            site: view.site_name(*site),
+            waiting_before: change.before.waiting,
+            waiting_after: change.after.waiting,
+            agents_before: change.before.agents,
+            agents_after: change.after.agents,
+            expected_wait_before_ms: change.before.expected_wait.map(|wait| wait.0),
+            expected_wait_after_ms: change.after.expected_wait.map(|wait| wait.0),
+        });
     api::PlanPreview {
         as_of: None,
         moved: preview.moved,
@@ -122,6 +120,12 @@ fn show(view: View<'_>, preview: &Preview) -> api::PlanPreview {
         agents: preview.agents,
         places: places.collect(),
     }
+}
+
+/// A tenant's plans, the latest first.
+pub(super) fn plans(view: View<'_>) -> Vec<api::Plan> {
+    let plans = view.machine.queue().plans().iter().rev();
+    plans.filter(|plan| plan.tenant == view.tenant).map(|plan| status(view, plan)).collect()
 }
 
 fn status(view: View<'_>, plan: &Plan) -> api::Plan {

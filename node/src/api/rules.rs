@@ -6,8 +6,8 @@ use tandem_routing::{
     ids::QueueId,
     name::Name,
     rules::{
-        AfterDecline, AtClose, BoundQueueRules, Hours, LastAgentRule, NamedQueueRules, Overflow,
-        OwnRequirement, Step, Target, Trigger, Urgency,
+        AfterDecline, AtClose, Balance, BoundQueueRules, Hours, LastAgentRule, Load,
+        NamedQueueRules, Overflow, OwnRequirement, Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
     time::Millis,
@@ -47,11 +47,40 @@ pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
         },
         overflow: queue.overflow.iter().map(overflow).collect::<Result<_, _>>()?,
         hours: queue.hours.as_ref().map(hours).transpose()?,
+        balance: queue.balance.as_ref().map(balance).transpose()?.unwrap_or_default(),
         last_agent: queue.last_agent.map(|last| LastAgentRule {
             patience: Millis(last.patience_ms),
             remembered: Millis(last.remembered_ms),
         }),
     })
+}
+
+fn balance(balance: &api::Balance) -> Result<Balance, Status> {
+    Ok(Balance {
+        by: match balance.by.as_str() {
+            "expected-wait" | "" => Load::ExpectedWait,
+            "occupancy" => Load::Occupancy,
+            other => {
+                return Err(Status::invalid_argument(format!(
+                    "balance by {other:?} is none of expected-wait, occupancy"
+                )));
+            }
+        },
+        hysteresis_percent: narrow("hysteresis_percent", balance.hysteresis_percent)?,
+        moves_per_minute_max: balance.moves_per_minute_max,
+    })
+}
+
+fn show_balance(balance: Balance) -> api::Balance {
+    let by = match balance.by {
+        Load::ExpectedWait => "expected-wait",
+        Load::Occupancy => "occupancy",
+    };
+    api::Balance {
+        by: by.to_owned(),
+        hysteresis_percent: balance.hysteresis_percent.into(),
+        moves_per_minute_max: balance.moves_per_minute_max,
+    }
 }
 
 fn hours(hours: &api::Hours) -> Result<Hours<Name>, Status> {
@@ -144,6 +173,7 @@ pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Qu
     queue.overflow = rules.overflow.iter().map(|rule| show_overflow(view, rule)).collect();
     queue.answer_within_ms = rules.answer_within.0;
     queue.wrap_up_max_ms = rules.wrap_up_max.0;
+    queue.balance = Some(show_balance(rules.balance));
     queue.hours = rules.hours.as_ref().map(|hours| api::Hours {
         calendar: view.calendar_name(hours.calendar),
         leave_at_close: hours.at_close == AtClose::Leave,

@@ -1,7 +1,8 @@
 //! `Sites`: what each site has and does, and the levers that move load between sites.
 
 use tandem_proto::api::v1::{
-    ListSitesReply, ListSitesRequest, SetSiteStateRequest, SetSiteWeightRequest, SiteChangedReply,
+    ListSitesReply, ListSitesRequest, SetSiteCapRequest, SetSiteStateRequest, SetSiteWeightRequest,
+    SiteChangedReply,
 };
 use tandem_routing::{
     command::{Command, Reply, Unfinished},
@@ -21,7 +22,7 @@ impl Sites for Api {
         let asked = Self::admit(request)?;
         let now = self.core()?.clock.now();
         let (as_of, sites) =
-            self.read(asked.consistency, |machine| View { machine, now }.sites()).await?;
+            self.read(asked.consistency, |machine| View::of_cluster(machine, now).sites()).await?;
         Ok(Response::new(ListSitesReply { as_of: Some(as_of), sites }))
     }
 
@@ -53,6 +54,16 @@ impl Sites for Api {
             site: name("site", &asked.site)?,
             weight: narrow("weight", asked.weight)?,
         };
+        self.change(command, asked.idempotency_key, within).await.map(changed)
+    }
+
+    async fn set_cap(
+        &self,
+        request: Request<SetSiteCapRequest>,
+    ) -> Result<Response<SiteChangedReply>, Status> {
+        let (asked, within) = Self::admit_change(request)?;
+        let (site, contacts_max) = (name("site", &asked.site)?, asked.contacts_max);
+        let command = Command::SetSiteCap { site, contacts_max };
         self.change(command, asked.idempotency_key, within).await.map(changed)
     }
 }

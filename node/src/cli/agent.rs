@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
-    AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
-    LogOutRequest, PutAgentRequest, ReleaseRequest, RemoveAgentRequest, SetNotReadyRequest,
-    SetReadyRequest, Tier,
+    Agent, AgentStateReply, ExtendWrapUpRequest, ListAgentsReply, ListAgentsRequest, LogInRequest,
+    LogOutRequest, PutAgentRequest, ReleaseRequest, RemoveAgentRequest, ServiceAbroad,
+    SetNotReadyRequest, SetPasswordRequest, SetReadyRequest, Tier,
 };
 
 use super::{
@@ -38,7 +38,7 @@ enum Command {
     },
     /// Create or change an agent.
     #[command(
-        after_help = "Example:\n  printf %s \"$SECRET\" | tandem agent put amy --site lon --skill spanish=7 --skill billing=3 --queue sales --tier sales=2:1 --password-file -"
+        after_help = "Examples:\n  printf %s \"$SECRET\" | tandem agent put amy --site lon --skill spanish=7 --skill billing=3 --queue sales --tier sales=2:1 --password-file -\n  tandem agent put amy --site lon --queue sales --abroad acme:sales --abroad-skill acme:expert=3"
     )]
     Put {
         /// Name; also the user of their phone.
@@ -63,9 +63,26 @@ enum Command {
         /// What else requirements may ask of them; may be repeated.
         #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
         attributes: Vec<(String, String)>,
+        /// A queue of another tenant that they serve too; may be repeated.
+        #[arg(long, value_name = "TENANT:QUEUE", value_parser = of_tenant)]
+        abroad: Vec<(String, String)>,
+        /// A skill in another tenant's words, with its level; may be repeated.
+        #[arg(long = "abroad-skill", value_name = "TENANT:SKILL=LEVEL", value_parser = abroad_skill)]
+        abroad_skills: Vec<(String, (String, u32))>,
         /// File with the password of their phone, "-" for standard input; unchanged when not given.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+    },
+    /// Give an agent's phone another password; nothing else of them changes.
+    #[command(
+        after_help = "Example:\n  printf %s \"$SECRET\" | tandem agent password amy --file -"
+    )]
+    Password {
+        /// Who.
+        name: String,
+        /// File with the password, "-" for standard input.
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Remove an agent who is logged out.
     #[command(after_help = "Example:\n  tandem agent remove amy")]
@@ -134,7 +151,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     block_on(async {
         match arguments.command {
             Command::List { name, reading } => {
-                let request = ListAgentsRequest { consistency: reading.consistency.into(), name };
+                let request = ListAgentsRequest {
+                    consistency: reading.consistency.into(),
+                    name,
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .look(|channel| {
                         let request = request.clone();
@@ -151,10 +172,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 tiers,
                 reserve,
                 attributes,
+                abroad,
+                abroad_skills,
                 password_file,
             } => {
                 let request = PutAgentRequest {
-                    abroad: BTreeMap::new(),
+                    abroad: abroad_of(abroad, abroad_skills),
+                    tenant: session.tenant(),
                     name,
                     site,
                     skills: skills.into_iter().collect::<BTreeMap<_, _>>(),
@@ -173,8 +197,24 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, put)
             }
+            Command::Password { name, file } => {
+                let (password, idempotency_key) = (password(file)?, session.key());
+                let tenant = session.tenant();
+                let request = SetPasswordRequest { name, password, idempotency_key, tenant };
+                let reply = session
+                    .change(|channel| {
+                        let request = request.clone();
+                        async { AgentsClient::new(channel).set_password(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, |_| "done".to_owned())
+            }
             Command::Remove { name } => {
-                let request = RemoveAgentRequest { name, idempotency_key: session.key() };
+                let request = RemoveAgentRequest {
+                    name,
+                    idempotency_key: session.key(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -196,7 +236,7 @@ async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply
     session
         .change(|channel| async move {
             let mut client = AgentsClient::new(channel);
-            let idempotency_key = session.key();
+            let (idempotency_key, tenant) = (session.key(), session.tenant());
             match change {
                 Command::Login { name, not_ready } => {
                     let request = LogInRequest {
@@ -204,24 +244,27 @@ async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply
                         ready: not_ready.is_none(),
                         reason: not_ready.clone().unwrap_or_default(),
                         idempotency_key,
+                        tenant,
                     };
                     client.log_in(request).await
                 }
                 Command::Logout { name } => {
-                    client.log_out(LogOutRequest { name: name.clone(), idempotency_key }).await
+                    let name = name.clone();
+                    client.log_out(LogOutRequest { name, idempotency_key, tenant }).await
                 }
                 Command::NotReady { name, reason } => {
                     let (name, reason) = (name.clone(), reason.clone());
-                    client.set_not_ready(SetNotReadyRequest { name, reason, idempotency_key }).await
+                    let request = SetNotReadyRequest { name, reason, idempotency_key, tenant };
+                    client.set_not_ready(request).await
                 }
                 Command::Ready { name } => {
-                    client.set_ready(SetReadyRequest { name: name.clone(), idempotency_key }).await
+                    let name = name.clone();
+                    client.set_ready(SetReadyRequest { name, idempotency_key, tenant }).await
                 }
                 Command::Extend { name, by } => {
                     let (name, by_ms) = (name.clone(), by.saturating_mul(1_000));
-                    client
-                        .extend_wrap_up(ExtendWrapUpRequest { name, by_ms, idempotency_key })
-                        .await
+                    let request = ExtendWrapUpRequest { name, by_ms, idempotency_key, tenant };
+                    client.extend_wrap_up(request).await
                 }
                 Command::Release { name, not_ready } => {
                     let request = ReleaseRequest {
@@ -229,12 +272,14 @@ async fn set_state(session: &Session, change: Command) -> Result<AgentStateReply
                         ready: not_ready.is_none(),
                         reason: not_ready.clone().unwrap_or_default(),
                         idempotency_key,
+                        tenant,
                     };
                     client.release(request).await
                 }
-                Command::List { .. } | Command::Put { .. } | Command::Remove { .. } => {
-                    Err(tonic::Status::internal("not a change of state"))
-                }
+                Command::List { .. }
+                | Command::Put { .. }
+                | Command::Password { .. }
+                | Command::Remove { .. } => Err(tonic::Status::internal("not a change of state")),
             }
         })
         .await
@@ -264,6 +309,33 @@ fn skill(text: &str) -> Result<(String, u32), String> {
     Ok((name.to_owned(), level))
 }
 
+/// What stands before a colon, and behind it.
+fn of_tenant(text: &str) -> Result<(String, String), String> {
+    let (tenant, name) =
+        text.split_once(':').ok_or("write it as tenant:name, such as acme:sales")?;
+    Ok((tenant.to_owned(), name.to_owned()))
+}
+
+fn abroad_skill(text: &str) -> Result<(String, (String, u32)), String> {
+    let (tenant, rest) = of_tenant(text)?;
+    Ok((tenant, skill(&rest)?))
+}
+
+/// What an agent does for other tenants, by their names.
+fn abroad_of(
+    queues: Vec<(String, String)>,
+    skills: Vec<(String, (String, u32))>,
+) -> BTreeMap<String, ServiceAbroad> {
+    let mut abroad: BTreeMap<String, ServiceAbroad> = BTreeMap::new();
+    for (tenant, queue) in queues {
+        abroad.entry(tenant).or_default().queues.push(queue);
+    }
+    for (tenant, (skill, level)) in skills {
+        abroad.entry(tenant).or_default().skills.insert(skill, level);
+    }
+    abroad
+}
+
 fn attribute(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as name=value, such as team=red")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -288,6 +360,14 @@ fn state(reply: &AgentStateReply) -> String {
     }
 }
 
+/// Queues that an agent serves; other tenants' with the tenant.
+fn served(agent: &Agent) -> String {
+    let abroad = agent.abroad.iter().flat_map(|(tenant, service)| {
+        service.queues.iter().map(move |queue| format!("{tenant}:{queue}"))
+    });
+    agent.queues.iter().cloned().chain(abroad).collect::<Vec<_>>().join(" ")
+}
+
 fn table(reply: &ListAgentsReply) -> String {
     let head = ["agent", "site", "login", "work", "for", "phone", "contact", "skills", "queues"];
     let rows = reply.agents.iter().map(|agent| {
@@ -306,7 +386,7 @@ fn table(reply: &ListAgentsReply) -> String {
             agent.device.clone(),
             or_dash(&agent.contact),
             or_dash(&skills.join(" ")),
-            or_dash(&agent.queues.join(" ")),
+            or_dash(&served(agent)),
         ]
     });
     output::table(head, rows)

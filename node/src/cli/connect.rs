@@ -117,6 +117,7 @@ pub(super) struct Session {
     /// What this command takes otherwise.
     usual: Duration,
     key: String,
+    tenant: String,
 }
 
 impl Session {
@@ -129,6 +130,7 @@ impl Session {
             timeout: connection.timeout.map(Duration::from_secs),
             usual: USUAL_TIMEOUT,
             key: format!("cli-{:032x}", crate::entropy::random_u128()),
+            tenant: connection.tenant.clone(),
         })
     }
 
@@ -159,6 +161,11 @@ impl Session {
     /// The idempotency key of this command: every try carries it.
     pub(super) fn key(&self) -> String {
         self.key.clone()
+    }
+
+    /// Whose things the command is about.
+    pub(super) fn tenant(&self) -> String {
+        self.tenant.clone()
     }
 
     /// Looks at something: calls until a node has an answer that another try cannot better.

@@ -86,8 +86,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     block_on(async {
         match arguments.command {
             Command::List { queue, limit, reading } => {
-                let request =
-                    ListContactsRequest { consistency: reading.consistency.into(), queue, limit };
+                let request = ListContactsRequest {
+                    consistency: reading.consistency.into(),
+                    queue,
+                    limit,
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .look(|channel| {
                         let request = request.clone();
@@ -97,7 +101,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, table)
             }
             Command::Show { id, reading } => {
-                let request = ShowContactRequest { consistency: reading.consistency.into(), id };
+                let request = ShowContactRequest {
+                    consistency: reading.consistency.into(),
+                    id,
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .look(|channel| {
                         let request = request.clone();
@@ -107,7 +115,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, show)
             }
             Command::Priority { id, priority } => {
-                let request = SetPriorityRequest { id, priority, idempotency_key: session.key() };
+                let request = SetPriorityRequest {
+                    id,
+                    priority,
+                    idempotency_key: session.key(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -118,7 +131,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             }
             Command::Place { id, place } => {
                 let before = place.before.unwrap_or_default();
-                let request = PlaceContactRequest { id, before, idempotency_key: session.key() };
+                let request = PlaceContactRequest {
+                    id,
+                    before,
+                    idempotency_key: session.key(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -128,7 +146,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, |_| "done".to_owned())
             }
             Command::End { id } => {
-                let request = EndContactRequest { id, idempotency_key: session.key() };
+                let request = EndContactRequest {
+                    id,
+                    idempotency_key: session.key(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();

@@ -345,30 +345,10 @@ fn line(event: &Event) -> String {
     words.join(" ")
 }
 
-/// UTC to the second.
+/// UTC to the second; empty for what no calendar has.
 fn clock(utc_ms: u64) -> String {
-    let seconds = utc_ms / 1_000;
-    let (mut day, time) = (seconds / 86_400, seconds % 86_400);
-    let mut year = 1970;
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_of = |year| if is_leap(year) { 366 } else { 365 };
-    // No clock is so far off that this takes long.
-    while year < 9_999 && day >= days_of(year) {
-        day -= days_of(year);
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for days in months {
-        if day < days {
-            break;
-        }
-        day -= days;
-        month += 1;
-    }
-    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    format!("{year}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", day + 1)
+    let seconds = i64::try_from(utc_ms / 1_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map(|moment| moment.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -385,6 +365,7 @@ mod tests {
             (951_868_800_000, "2000-03-01T00:00:00Z"),
             (1_735_689_599_000, "2024-12-31T23:59:59Z"),
             (1_800_000_000_000, "2027-01-15T08:00:00Z"),
+            (u64::MAX, ""),
         ] {
             assert_eq!(clock(ms), text);
         }

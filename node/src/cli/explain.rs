@@ -35,6 +35,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             id: arguments.id,
             agent: arguments.agent,
             limit: arguments.limit,
+            tenant: session.tenant(),
         };
         let reply = session
             .look(|channel| {

@@ -5,8 +5,11 @@
 //! first try is not known.
 
 mod agent;
+mod calendar;
+mod callers;
 mod certs;
 mod cluster;
+mod config;
 mod connect;
 mod contact;
 mod events;
@@ -15,8 +18,10 @@ mod output;
 mod queue;
 mod queue_log;
 mod rebalance;
+mod retire;
 mod site;
 mod stats;
+mod tenant;
 
 use std::path::PathBuf;
 
@@ -51,6 +56,12 @@ enum Command {
     Site(site::Arguments),
     /// Queues, and the numbers that lead to them.
     Queue(queue::Arguments),
+    /// Opening hours that queues go by.
+    Calendar(calendar::Arguments),
+    /// Lists of callers: who is refused, let in, or goes first.
+    Callers(callers::Arguments),
+    /// Tenants, their quotas and what they have.
+    Tenant(tenant::Arguments),
     /// Agents and their states.
     Agent(agent::Arguments),
     /// Contacts: who waits and who talks.
@@ -62,9 +73,11 @@ enum Command {
     Explain(explain::Arguments),
     /// Move load between sites: preview a plan, carry it out in steps, take it back.
     Rebalance(rebalance::Arguments),
-    /// What was counted of queues and sites, by quarters of an hour: service level, waits, handling.
+    /// Sites, queues, numbers and agents as files: see what they would change, apply them, go back.
+    Config(config::Arguments),
+    /// What was counted of queues, sites and agents, by quarters of an hour: service level, waits, handling.
     #[command(
-        after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json"
+        after_help = "Examples:\n  tandem stats\n  tandem stats --queue sales --last 96 --output json\n  tandem stats --agent amy --last 32\n  tandem stats --agents"
     )]
     Stats(stats::Arguments),
     /// What happens in the queue, event by event: follow it, take it up again, or write Asterisk's queue_log.
@@ -108,6 +121,15 @@ pub(crate) struct Connection {
         global = true
     )]
     certs: PathBuf,
+    /// Whose queues, numbers, agents, contacts, calendars and lists; sites and nodes are everybody's.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TANDEM_TENANT",
+        default_value = "default",
+        global = true
+    )]
+    tenant: String,
     /// Form of the answer on standard output.
     #[arg(long, value_enum, default_value_t = Form::Table, global = true)]
     output: Form,
@@ -155,10 +177,14 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Site(arguments) => site::run(arguments),
         Command::Queue(arguments) => queue::run(arguments),
+        Command::Calendar(arguments) => calendar::run(arguments),
+        Command::Callers(arguments) => callers::run(arguments),
+        Command::Tenant(arguments) => tenant::run(arguments),
         Command::Agent(arguments) => agent::run(arguments),
         Command::Contact(arguments) => contact::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Rebalance(arguments) => rebalance::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
         Command::Events(arguments) => events::run(arguments),
     };

@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
-    AfterDecline, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
-    ListQueuesRequest, Number, Overflow, PutNumberRequest, PutQueueRequest, PutReply, Queue,
-    RemoveNumberRequest, RemoveQueueRequest, Step, Urgency,
+    AfterDecline, Balance, Hours, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
+    ListQueuesRequest, ListRule, Number, Overflow, PutNumberRequest, PutQueueRequest, PutReply,
+    Queue, RemoveNumberRequest, RemoveQueueRequest, Step, Urgency, list_rule::Rule,
 };
 use tandem_routing::strategy::Strategy;
 
@@ -12,6 +12,7 @@ use super::{
     CliError, Connection, Reading,
     connect::{Session, block_on},
     output::{self, duration, or_dash},
+    retire,
 };
 use crate::rpc::queues_client::QueuesClient;
 
@@ -33,7 +34,7 @@ enum Command {
     },
     /// Create or change a queue. What is not given gets its default.
     #[command(
-        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40\n  tandem queue put sales --overflow expected:300=support --overflow waited:120=support --overflow unstaffed=away"
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40\n  tandem queue put sales --overflow expected:300=support --overflow waited:120=support --overflow unstaffed=away\n  tandem queue put sales --hours office --overflow closed=night --leave-at-close\n  tandem queue put urgent --strategy ring-all --ring 30"
     )]
     Put(Box<PutArguments>),
     /// Remove an empty queue that no number leads to.
@@ -42,6 +43,12 @@ enum Command {
         /// Which queue.
         name: String,
     },
+    /// Remove a queue that is in use: who waits goes elsewhere, numbers follow, agents serve it no more.
+    /// Shows what will happen and asks.
+    #[command(
+        after_help = "Examples:\n  tandem queue retire sales --to support\n  tandem queue retire sales --to support --yes\n  tandem queue retire sales      (who waits is hung up, its numbers are out of service)"
+    )]
+    Retire(retire::Arguments),
     /// Called numbers and where they lead.
     #[command(after_help = "Example:\n  tandem queue numbers")]
     Numbers {
@@ -50,7 +57,7 @@ enum Command {
     },
     /// Let a called number lead to a queue.
     #[command(
-        after_help = "Examples:\n  tandem queue number 8000 --queue sales\n  tandem queue number +442071838750 --queue support --requirement 'french' --priority 5\n  tandem queue number 8001 --queue sales --prefer amy:20"
+        after_help = "Examples:\n  tandem queue number 8000 --queue sales\n  tandem queue number +442071838750 --queue support --requirement 'french' --priority 5\n  tandem queue number 8001 --queue sales --prefer amy:20\n  tandem queue number 8002 --queue vip --only members --list-priority gold=5 --refuse annoying"
     )]
     Number {
         /// The number as it is called.
@@ -67,6 +74,8 @@ enum Command {
         /// The agent that its callers ask for, and for how long they wait for that one alone.
         #[arg(long, value_name = "AGENT:SECONDS", value_parser = preferred)]
         prefer: Option<(String, u64)>,
+        #[command(flatten)]
+        lists: ListArguments,
     },
     /// Take a called number out of service.
     #[command(after_help = "Example:\n  tandem queue remove-number 8000")]
@@ -74,6 +83,30 @@ enum Command {
         /// The number.
         number: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct ListArguments {
+    /// A list of callers (`tandem callers`) who are refused (603); may be repeated.
+    #[arg(long, value_name = "LIST")]
+    refuse: Vec<String>,
+    /// A list of callers beside whom everybody is refused, also who withholds the number.
+    #[arg(long, value_name = "LIST")]
+    only: Vec<String>,
+    /// A list of callers who have this priority; may be repeated, the last one that fits counts.
+    #[arg(long = "list-priority", value_name = "LIST=PRIORITY", value_parser = list_priority)]
+    priorities: Vec<(String, u32)>,
+}
+
+impl ListArguments {
+    fn into_wire(self) -> Vec<ListRule> {
+        let rule = |list, rule| ListRule { list, rule: Some(rule) };
+        let refuse = self.refuse.into_iter().map(|list| rule(list, Rule::Refuse(true)));
+        let only = self.only.into_iter().map(|list| rule(list, Rule::Only(true)));
+        let priorities = self.priorities.into_iter();
+        let priorities = priorities.map(|(list, priority)| rule(list, Rule::Priority(priority)));
+        refuse.chain(only).chain(priorities).collect()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -139,10 +172,21 @@ struct TimedArguments {
     /// After-contact work with all its extensions (`tandem agent extend`); 0: it cannot be extended.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wrap_up_max: u64,
-    /// When a contact leaves for another queue, or away: waited:SECONDS, length:N, expected:SECONDS or
-    /// unstaffed; may be repeated, the first that applies counts.
+    /// When a contact leaves for another queue, or away: waited:SECONDS, length:N, expected:SECONDS, unstaffed
+    /// or closed; may be repeated, the first that applies counts.
     #[arg(long, value_name = "WHEN=QUEUE|away", value_parser = overflow)]
     overflow: Vec<Overflow>,
+    /// How --site-choice balanced spreads load: expected-wait:20 or occupancy:10:60 (what is equal; by how
+    /// many percent a site's load must exceed another's; how many contacts go elsewhere in a minute).
+    #[arg(long, value_name = "BY[:PERCENT[:MOVES]]", value_parser = balance)]
+    balance: Option<Balance>,
+    /// The opening hours that it goes by (`tandem calendar`); always open when not given. Who comes when it is
+    /// closed goes by --overflow closed=QUEUE, or is refused (480).
+    #[arg(long, value_name = "CALENDAR")]
+    hours: Option<String>,
+    /// Those who wait when it closes leave as those who come later; otherwise they are served.
+    #[arg(long, requires = "hours")]
+    leave_at_close: bool,
     /// Within which time a contact should be answered: for the service level (`tandem stats`).
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
     answer_within: u64,
@@ -165,6 +209,9 @@ impl TimedArguments {
             unreachable_ms: ms(self.after_unreachable),
         });
         queue.overflow = self.overflow;
+        let leave_at_close = self.leave_at_close;
+        queue.balance = self.balance;
+        queue.hours = self.hours.map(|calendar| Hours { calendar, leave_at_close });
         queue.wrap_up_max_ms = ms(self.wrap_up_max);
         queue.answer_within_ms = ms(self.answer_within);
         queue.last_agent = self
@@ -197,7 +244,8 @@ fn two_times(text: &str) -> Result<(u64, u64), String> {
 
 fn overflow(text: &str) -> Result<Overflow, String> {
     use tandem_proto::api::v1::overflow::When;
-    let form = "write it as waited:20=other, length:50=other, expected:300=other or unstaffed=away";
+    let form = "write it as waited:20=other, length:50=other, expected:300=other, closed=other or \
+                unstaffed=away";
     let (when, to) = text.split_once('=').ok_or(form)?;
     let number =
         |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number; {form}"));
@@ -209,6 +257,7 @@ fn overflow(text: &str) -> Result<Overflow, String> {
             When::Length(u32::try_from(number(length)?).map_err(|_| form.to_owned())?)
         }
         None if when == "unstaffed" => When::Unstaffed(true),
+        None if when == "closed" => When::Closed(true),
         _ => return Err(form.to_owned()),
     };
     let to = if to == "away" { String::new() } else { to.to_owned() };
@@ -223,6 +272,14 @@ fn preferred(text: &str) -> Result<(String, u64), String> {
     Ok((agent.to_owned(), seconds.saturating_mul(1_000)))
 }
 
+fn list_priority(text: &str) -> Result<(String, u32), String> {
+    let (list, priority) =
+        text.split_once('=').ok_or("write it as list=priority, such as gold=5")?;
+    let priority =
+        priority.parse().map_err(|_| format!("{priority:?} is no priority from 0 to 10"))?;
+    Ok((list.to_owned(), priority))
+}
+
 fn strategies() -> PossibleValuesParser {
     PossibleValuesParser::new(Strategy::ALL.iter().map(|(_, name)| *name))
 }
@@ -235,6 +292,26 @@ enum SiteChoice {
     Nearest,
     /// Sites in proportion to their weights.
     Weighted,
+    /// The caller's own site, unless another has so much less load (--balance).
+    Balanced,
+}
+
+/// `expected-wait:20`, `occupancy:10:60`.
+fn balance(text: &str) -> Result<Balance, String> {
+    let form = "write it as expected-wait:20 or occupancy:10:60: what is equal, by how many percent a \
+                site's load must exceed another's, and how many contacts go elsewhere in a minute";
+    let mut parts = text.split(':');
+    let by = parts.next().unwrap_or_default().to_owned();
+    let number = |part: Option<&str>, default| {
+        part.map_or(Ok(default), |text| text.parse::<u32>().map_err(|_| form.to_owned()))
+    };
+    let hysteresis_percent = number(parts.next(), 20)?;
+    let moves_per_minute_max = number(parts.next(), 0)?;
+    let known = matches!(by.as_str(), "expected-wait" | "occupancy");
+    if !known || parts.next().is_some() {
+        return Err(form.to_owned());
+    }
+    Ok(Balance { by, hysteresis_percent, moves_per_minute_max })
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -244,24 +321,37 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     block_on(async {
         match arguments.command {
             Command::List { reading } => {
-                let request = ListQueuesRequest { consistency: reading.consistency.into() };
+                let request = ListQueuesRequest {
+                    consistency: reading.consistency.into(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
-                    .look(|channel| async move { QueuesClient::new(channel).list(request).await })
+                    .look(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).list(request).await }
+                    })
                     .await?;
                 output::print(form, &reply, table)
             }
             Command::Numbers { reading } => {
-                let request = ListNumbersRequest { consistency: reading.consistency.into() };
+                let request = ListNumbersRequest {
+                    consistency: reading.consistency.into(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
-                    .look(|channel| async move {
-                        QueuesClient::new(channel).list_numbers(request).await
+                    .look(|channel| {
+                        let request = request.clone();
+                        async { QueuesClient::new(channel).list_numbers(request).await }
                     })
                     .await?;
                 output::print(form, &reply, numbers)
             }
             Command::Put(queue) => {
-                let request =
-                    PutQueueRequest { queue: Some(queue.into_wire()), idempotency_key: key };
+                let request = PutQueueRequest {
+                    queue: Some(queue.into_wire()),
+                    idempotency_key: key,
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -271,7 +361,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, put)
             }
             Command::Remove { name } => {
-                let request = RemoveQueueRequest { name, idempotency_key: key };
+                let request =
+                    RemoveQueueRequest { name, idempotency_key: key, tenant: session.tenant() };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -280,10 +371,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     .await?;
                 output::print(form, &reply, put)
             }
-            Command::Number { number, queue, requirement, priority, prefer } => {
+            Command::Retire(arguments) => retire::run(&session, form, arguments).await,
+            Command::Number { number, queue, requirement, priority, prefer, lists } => {
                 let (prefers_agent, prefers_patience_ms) = prefer.unwrap_or_default();
                 let number = Some(Number {
-                    lists: Vec::new(),
+                    lists: lists.into_wire(),
                     number,
                     queue,
                     requirement,
@@ -291,7 +383,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                     prefers_agent,
                     prefers_patience_ms,
                 });
-                let request = PutNumberRequest { number, idempotency_key: key };
+                let request =
+                    PutNumberRequest { number, idempotency_key: key, tenant: session.tenant() };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -301,7 +394,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, put)
             }
             Command::RemoveNumber { number } => {
-                let request = RemoveNumberRequest { number, idempotency_key: key };
+                let request =
+                    RemoveNumberRequest { number, idempotency_key: key, tenant: session.tenant() };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -325,6 +419,7 @@ impl PutArguments {
                 SiteChoice::Any => "any",
                 SiteChoice::Nearest => "nearest",
                 SiteChoice::Weighted => "weighted",
+                SiteChoice::Balanced => "balanced",
             }
             .to_owned(),
             widen_after_ms: ms(self.widen_after),
@@ -351,6 +446,7 @@ pub(super) fn put(reply: &PutReply) -> String {
 fn table(reply: &ListQueuesReply) -> String {
     let head = [
         "queue",
+        "state",
         "waiting",
         "ringing",
         "talking",
@@ -365,6 +461,10 @@ fn table(reply: &ListQueuesReply) -> String {
         let queue = status.queue.clone().unwrap_or_default();
         [
             queue.name,
+            match status.retires_to.as_str() {
+                "" => status.state.clone(),
+                to => format!("{} (to {to})", status.state),
+            },
             status.waiting.to_string(),
             status.offered.to_string(),
             status.connected.to_string(),
@@ -386,7 +486,19 @@ fn numbers(reply: &ListNumbersReply) -> String {
             number.queue.clone(),
             number.priority.to_string(),
             or_dash(&number.requirement),
+            or_dash(&number.lists.iter().map(list_rule).collect::<Vec<_>>().join(" ")),
         ]
     });
-    output::table(["number", "queue", "priority", "requirement"], rows)
+    output::table(["number", "queue", "priority", "requirement", "lists"], rows)
+}
+
+/// A rule for callers in a list, as its option says it.
+fn list_rule(rule: &ListRule) -> String {
+    let list = &rule.list;
+    match rule.rule {
+        Some(Rule::Refuse(_)) => format!("refuse:{list}"),
+        Some(Rule::Only(_)) => format!("only:{list}"),
+        Some(Rule::Priority(priority)) => format!("{list}={priority}"),
+        None => list.clone(),
+    }
 }

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     block_on(async {
         match arguments.command {
             Command::Preview(change) => {
-                let request = change.into_wire(String::new());
+                let request = change.into_wire(String::new(), session.tenant());
                 let reply = session
                     .look(|channel| {
                         let request = request.clone();
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, preview)
             }
             Command::Apply(change) => {
-                let request = change.into_wire(session.key());
+                let request = change.into_wire(session.key(), session.tenant());
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -98,17 +98,24 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 output::print(form, &reply, begun)
             }
             Command::Status { reading } => {
-                let request = PlanStatusRequest { consistency: reading.consistency.into() };
-                let reply =
-                    session
-                        .look(|channel| async move {
-                            RebalanceClient::new(channel).status(request).await
-                        })
-                        .await?;
+                let request = PlanStatusRequest {
+                    consistency: reading.consistency.into(),
+                    tenant: session.tenant(),
+                };
+                let reply = session
+                    .look(|channel| {
+                        let request = request.clone();
+                        async { RebalanceClient::new(channel).status(request).await }
+                    })
+                    .await?;
                 output::print(form, &reply, status)
             }
             Command::Undo { plan } => {
-                let request = UndoPlanRequest { plan, idempotency_key: session.key() };
+                let request = UndoPlanRequest {
+                    plan,
+                    idempotency_key: session.key(),
+                    tenant: session.tenant(),
+                };
                 let reply = session
                     .change(|channel| {
                         let request = request.clone();
@@ -122,7 +129,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 }
 
 impl Change {
-    fn into_wire(self, idempotency_key: String) -> PlanRequest {
+    fn into_wire(self, idempotency_key: String, tenant: String) -> PlanRequest {
         let mut agents: BTreeMap<String, MembershipChange> = BTreeMap::new();
         for (agent, change) in self.agents {
             let of_agent = agents.entry(agent.clone()).or_default();
@@ -138,6 +145,7 @@ impl Change {
             steps: self.steps,
             every_ms: self.every.saturating_mul(1_000),
             idempotency_key,
+            tenant,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tandem_proto::api::v1::{
-    ListSitesReply, ListSitesRequest, SetSiteStateRequest, SetSiteWeightRequest, Site,
-    SiteChangedReply,
+    ListSitesReply, ListSitesRequest, SetSiteCapRequest, SetSiteStateRequest, SetSiteWeightRequest,
+    Site, SiteChangedReply,
 };
 
 use super::{
@@ -57,6 +57,16 @@ enum Command {
         /// Which site.
         site: String,
     },
+    /// Limit how many contacts a site's agents have at once, ringing or talking: a smaller trunk, a line
+    /// between sites. Who is kept for a full site is served elsewhere.
+    #[command(after_help = "Examples:\n  tandem site cap lon 200\n  tandem site cap lon none")]
+    Cap {
+        /// Which site.
+        site: String,
+        /// How many, or none for no cap.
+        #[arg(value_name = "CONTACTS|none", value_parser = cap)]
+        contacts_max: Cap,
+    },
     /// Set the share of a site for queues with --site-choice weighted; 0 takes no contact.
     #[command(after_help = "Example:\n  tandem site weight lon 50")]
     Weight {
@@ -65,6 +75,18 @@ enum Command {
         /// 0-100.
         weight: u32,
     },
+}
+
+/// How many contacts at once; `None`: no cap.
+#[derive(Debug, Clone, Copy)]
+struct Cap(Option<u32>);
+
+fn cap(text: &str) -> Result<Cap, String> {
+    if text == "none" {
+        return Ok(Cap(None));
+    }
+    let most = text.parse().map_err(|_| format!("{text:?} is neither a number nor none"))?;
+    Ok(Cap(Some(most)))
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -84,6 +106,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
             Command::Drain { site, wait: true } => {
                 set_state(&session, form, site.clone(), "draining").await?;
                 until_drained(&session, &site).await
+            }
+            Command::Cap { site, contacts_max: Cap(contacts_max) } => {
+                let request =
+                    SetSiteCapRequest { site, contacts_max, idempotency_key: session.key() };
+                let reply = session
+                    .change(|channel| {
+                        let request = request.clone();
+                        async { SitesClient::new(channel).set_cap(request).await }
+                    })
+                    .await?;
+                output::print(form, &reply, |_| "done".to_owned())
             }
             Command::Weight { site, weight } => {
                 let request = SetSiteWeightRequest { site, weight, idempotency_key: session.key() };
@@ -152,6 +185,7 @@ fn table(reply: &ListSitesReply) -> String {
         "region",
         "state",
         "weight",
+        "cap",
         "logged in",
         "ready",
         "ringing",
@@ -166,6 +200,7 @@ fn table(reply: &ListSitesReply) -> String {
             site.region.clone(),
             site.state.clone(),
             site.weight.to_string(),
+            site.contacts_max.map_or_else(|| "-".to_owned(), |most| most.to_string()),
             site.agents_logged_in.to_string(),
             site.agents_ready.to_string(),
             site.ringing.to_string(),

@@ -21,7 +21,7 @@ use tandem_routing::{
 
 use tokio::task::JoinHandle;
 
-use super::{core::Core, removal};
+use super::{core::Core, horizon::Horizon, removal};
 
 /// How often the leader looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -163,6 +163,7 @@ pub async fn run(core: Arc<Core>) {
     let mut heard_since = Instant::now();
     let mut last_look = Instant::now();
     let mut finishing: Option<JoinHandle<()>> = None;
+    let mut horizon = Horizon::default();
     loop {
         ticks.tick().await;
         let now = Instant::now();
@@ -191,6 +192,9 @@ pub async fn run(core: Arc<Core>) {
             propose_due(&core).await;
             raise_version(&core).await;
             anchor_wall(&core).await;
+            if let Some(command) = horizon.look(&core, now) {
+                propose(&core, command).await;
+            }
             let unfinished = removal::unfinished(&core);
             if !unfinished.is_empty() && finishing.as_ref().is_none_or(JoinHandle::is_finished) {
                 finishing = Some(tokio::spawn(removal::finish(Arc::clone(&core), unfinished)));

@@ -14,6 +14,7 @@ pub mod clock;
 mod codec;
 pub mod core;
 mod ended;
+mod horizon;
 pub mod identity;
 pub mod leader;
 pub mod lease;

@@ -13,7 +13,7 @@ use tandem_callcontrol::{
     settings::Settings,
 };
 use tandem_cluster::{ids::LegId, leg::Owner, machine::Machine};
-use tandem_routing::{entity::SiteState, ids::TenantId, name::Name};
+use tandem_routing::{entity::SiteState, name::Name};
 use tandem_sip::{
     auth::WallSeconds,
     prng::Prng,
@@ -22,12 +22,15 @@ use tandem_sip::{
 use tokio::sync::mpsc;
 
 use super::{INBOX_MAX, Inbox, Sockets, notes::Notes, relays::Relays};
-use crate::cluster::{
-    awake::Moment,
-    core::Core,
-    life::{self, LEG_IDS},
-    observer::ChangedLegs,
-    proposer::ProposeError,
+use crate::{
+    cluster::{
+        awake::Moment,
+        core::Core,
+        life::{self, LEG_IDS},
+        observer::ChangedLegs,
+        proposer::ProposeError,
+    },
+    phones,
 };
 
 /// Inputs that are taken from the inbox before clocks and the log are looked at again.
@@ -265,7 +268,7 @@ impl Driver {
     fn look_up(&self, ticket: Ticket, user: &Name) -> Input {
         let agent = self.core.store.read(|replica, _| {
             let machine = &replica.0;
-            let agent = machine.queue().agent_named(TenantId::DEFAULT, user)?;
+            let agent = phones::agent_of(machine.queue(), user)?;
             Some(Box::new(AgentEntry {
                 agent: agent.id,
                 tenant: agent.tenant,

@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     ("tandem-phone", &[], &[]),
+    ("tandem-bench", &["tandem-routing"], &[]),
     ("tandem-lab", &[], &[]),
     ("tandem-chaos", &["tandem-lab", "tandem-proto", "tandem-phone", "tandem-sim"], &[]),
     (

@@ -4,6 +4,7 @@
 mod calls;
 mod configuration;
 mod disks;
+mod documents;
 mod doors;
 mod events;
 mod laboratory;
@@ -12,3 +13,4 @@ mod quorum;
 mod rebalance;
 mod sipp;
 mod support;
+mod surface;

@@ -43,8 +43,12 @@ impl Machine {
         if self.nodes.len() >= NODES_MAX {
             return Err(Rejection::LimitReached { what: "nodes".into(), limit: NODES_MAX as u64 });
         }
+        let known = self.queue.site_named(&admit.site).map(|row| row.region.clone());
         let site = QueueCommand::PutSite { name: admit.site.clone(), region: admit.region.clone() };
         self.queue.apply(self.group, &site, events).map_err(Rejection::Queue)?;
+        if known.as_ref() != Some(&admit.region) {
+            self.count_configured(&site, &[]);
+        }
         let site = self.queue.site_named(&admit.site).map(|site| site.id).unwrap_or_default();
         self.put_node(Node {
             id: admit.node,
@@ -231,10 +235,12 @@ impl Machine {
             }
             _ => None,
         };
+        let before = events.len();
         let reply = self.queue.apply(self.group, command, events).map_err(Rejection::Queue)?;
         if let Some(agent) = leaver {
             self.forget_agent(agent, events);
         }
+        self.count_configured(command, &events[before..]);
         Ok(Reply::Queue(reply))
     }
 

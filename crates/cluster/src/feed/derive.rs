@@ -414,14 +414,25 @@ impl<'a> Noting<'a> {
 
     /// What an operator configured by this command.
     fn configured(&mut self) {
-        let Command::Queue(command) = &self.envelope.command else { return };
+        match &self.envelope.command {
+            Command::Queue(command) => self.configured_by(command),
+            Command::ApplyConfiguration(all) => {
+                all.changes.iter().for_each(|command| self.configured_by(command));
+            }
+            _ => {}
+        }
+    }
+
+    fn configured_by(&mut self, command: &QueueCommand) {
         let (tenant, thing, name) = match command {
             QueueCommand::SetSiteState { site, state } => {
                 let what = What::SiteChanged { site: site.clone(), to: *state };
                 return self.push(TenantId::CLUSTER, what);
             }
             QueueCommand::PutSite { name, .. } => (TenantId::CLUSTER, Thing::Site, name),
-            QueueCommand::SetSiteWeight { site, .. } => (TenantId::CLUSTER, Thing::Site, site),
+            QueueCommand::SetSiteWeight { site, .. } | QueueCommand::SetSiteCap { site, .. } => {
+                (TenantId::CLUSTER, Thing::Site, site)
+            }
             QueueCommand::PutQueue { tenant, queue }
             | QueueCommand::ConfigureQueue { tenant, queue, .. } => {
                 (*tenant, Thing::Queue, &queue.name)

@@ -39,6 +39,7 @@ impl State {
             region: region.clone(),
             state: SiteState::Open,
             weight: SITE_WEIGHT_MAX,
+            contacts_max: None,
         });
         Ok(Reply::Done)
     }
@@ -52,6 +53,17 @@ impl State {
         self.sites.update(&id, |site| site.state = state);
         self.spread_again(Respread::OnlyStranded);
         Ok(Reply::SiteChanged { moved: 0, unfinished: Unfinished::No })
+    }
+
+    pub(super) fn set_site_cap(
+        &mut self,
+        name: &Name,
+        contacts_max: Option<u32>,
+    ) -> Result<Reply, Rejection> {
+        let id = self.site_id(name)?;
+        self.sites.update(&id, |site| site.contacts_max = contacts_max);
+        self.add_work(WorkItem::Rematch);
+        Ok(Reply::Done)
     }
 
     pub(super) fn set_site_weight(&mut self, name: &Name, weight: u16) -> Result<Reply, Rejection> {
@@ -135,6 +147,7 @@ impl State {
                 .filter(|_| existing.is_none() || !planted!(self, StrategyStays))
                 .or(existing.as_ref().map(|queue| queue.rules.clone()))
                 .unwrap_or_default(),
+            moves: existing.as_ref().map(|queue| queue.moves).unwrap_or_default(),
             assigned: existing.map(|queue| queue.assigned).unwrap_or_default(),
             retiring: None,
         });

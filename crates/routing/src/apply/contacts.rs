@@ -4,8 +4,8 @@ use crate::{
     command::{DeclineCause, Enqueue, Event, OfferEnd, Rejection, Reply, check},
     entity::{
         AfterContact, Agent, Contact, ContactState, DeviceState, EndReason, LastAgent, LoginState,
-        NotReadyReason, Number, Preferred, Queue, Reservation, SiteChoice, SiteState, WorkItem,
-        WorkState,
+        Moves, NotReadyReason, Number, Preferred, Queue, Reservation, SiteChoice, SiteState,
+        WorkItem, WorkState,
     },
     ids::{AgentId, ContactId, GroupId, OfferNumber, QueueId, SiteId},
     limits::{
@@ -13,7 +13,7 @@ use crate::{
         RESERVATION_MS, RESERVATIONS_MAX,
     },
     matching::Idle,
-    rules::Stage,
+    rules::{Load, Stage},
     state::State,
     time::{ClusterTime, Millis},
 };
@@ -210,14 +210,59 @@ impl State {
 
     /// The site whose agents a contact prefers.
     pub(super) fn assign_site(&mut self, contact: &Contact, queue: &Queue) -> SiteId {
-        let by_weight = queue.site_choice == SiteChoice::Weighted;
-        if !by_weight && self.site_takes_contacts(contact.ingress) {
-            return contact.ingress;
+        let in_service = self.site_is_in_service(contact.ingress);
+        match queue.site_choice {
+            SiteChoice::Any | SiteChoice::Nearest if in_service => return contact.ingress,
+            SiteChoice::Balanced if in_service => return self.balanced(contact, queue),
+            SiteChoice::Any | SiteChoice::Nearest | SiteChoice::Balanced | SiteChoice::Weighted => {
+            }
         }
         self.index.prepare_class(contact);
         let Some(site) = self.share(contact) else { return contact.ingress };
         self.queues.update(&queue.id, |queue| *queue.assigned.entry(site).or_default() += 1);
         site
+    }
+
+    /// The contact's own site, unless another one has so much less load that it is worth the way.
+    fn balanced(&mut self, contact: &Contact, queue: &Queue) -> SiteId {
+        self.index.prepare_class(contact);
+        let home = contact.ingress;
+        let balance = queue.rules.balance;
+        let load = |site: SiteId| {
+            let (part, whole) = match balance.by {
+                Load::ExpectedWait => {
+                    (self.index.waiting_at(queue.id, site), self.index.staff_at(queue.id, site))
+                }
+                Load::Occupancy => {
+                    let load = self.index.load_of(site);
+                    (load.engaged, load.at_work)
+                }
+            };
+            (u64::from(part) + 1, u64::from(whole))
+        };
+        let less =
+            |(part, whole): (u64, u64), (other, of): (u64, u64)| (part * of).cmp(&(other * whole));
+        let mut sites = self.sites_for(contact);
+        // Somebody is at work at all of them, or at none.
+        sites.retain(|(site, _)| load(*site).1 > 0);
+        let best = sites.iter().map(|(site, _)| *site);
+        let best = best.min_by(|a, b| less(load(*a), load(*b)).then(a.cmp(b)));
+        let Some(best) = best.filter(|best| *best != home) else { return home };
+        let ((here, at_home), (there, away)) = (load(home), load(best));
+        let margin = 100 + u64::from(balance.hysteresis_percent);
+        let margin = if planted!(self, HysteresisIsIgnored) { 100 } else { margin };
+        if at_home > 0 && here * away * 100 <= there * at_home * margin {
+            return home;
+        }
+        let minute = self.counters.now.0 / 60_000;
+        let moves = if queue.moves.minute == minute { queue.moves.count } else { 0 };
+        if at_home > 0 && balance.moves_per_minute_max > 0 && moves >= balance.moves_per_minute_max
+        {
+            return home;
+        }
+        let count = moves + 1;
+        self.queues.update(&queue.id, |row| row.moves = Moves { minute, count });
+        best
     }
 
     /// The site that is furthest below its share of the contacts of this one's queue; the lower id among

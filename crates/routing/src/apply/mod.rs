@@ -35,9 +35,55 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Result<Reply, Rejection> {
         let before = events.len();
-        let reply = match command {
+        let reply = self.carry_out(group, command, events)?;
+        self.run_work(events);
+        Ok(match reply {
+            Reply::SiteChanged { .. } => {
+                let moved = events[before..]
+                    .iter()
+                    .filter(|event| matches!(event, Event::ContactMoved { .. }))
+                    .count();
+                let unfinished = if self.has_work() { Unfinished::Yes } else { Unfinished::No };
+                Reply::SiteChanged { moved: u32::try_from(moved).unwrap_or(u32::MAX), unfinished }
+            }
+            other => other,
+        })
+    }
+
+    /// Carries several commands out as one, under one ordinal: contacts and agents are brought together
+    /// when all are done, never by what holds only between two of them.
+    ///
+    /// # Errors
+    /// The first that is refused, counted from 0, with its [`Rejection`]. Those before it *have* changed the
+    /// state then: the caller undoes the command ([`State::undo`]).
+    pub fn apply_all(
+        &mut self,
+        group: GroupId,
+        commands: &[Command],
+        events: &mut Vec<Event>,
+    ) -> Result<Vec<Reply>, (usize, Rejection)> {
+        let mut replies = Vec::with_capacity(commands.len());
+        for (at, command) in commands.iter().enumerate() {
+            let reply = self.carry_out(group, command, events);
+            replies.push(reply.map_err(|rejection| (at, rejection))?);
+            // A queue that was removed is gone for those behind it.
+            self.finish_retiring(events);
+        }
+        self.run_work(events);
+        Ok(replies)
+    }
+
+    /// One command without the work that follows from it.
+    fn carry_out(
+        &mut self,
+        group: GroupId,
+        command: &Command,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, Rejection> {
+        match command {
             Command::PutSite { name, region } => self.put_site(name, region),
             Command::SetSiteState { site, state } => self.set_site_state(site, *state),
+            Command::SetSiteCap { site, contacts_max } => self.set_site_cap(site, *contacts_max),
             Command::SetSiteWeight { site, weight } => self.set_site_weight(site, *weight),
             Command::PutQueue { tenant, queue } => self.put_queue_spec(*tenant, queue, None),
             Command::RemoveQueue { tenant, queue } => self.remove_queue_named(*tenant, queue),
@@ -86,18 +132,6 @@ impl State {
             Command::RetireQueue { tenant, queue, to } => self.retire_queue(*tenant, queue, to),
             Command::UndoPlan { tenant, plan } => self.undo_plan(*tenant, *plan, events),
             Command::Release { tenant, agent, to } => self.release(*tenant, agent, to, events),
-        }?;
-        self.run_work(events);
-        Ok(match reply {
-            Reply::SiteChanged { .. } => {
-                let moved = events[before..]
-                    .iter()
-                    .filter(|event| matches!(event, Event::ContactMoved { .. }))
-                    .count();
-                let unfinished = if self.has_work() { Unfinished::Yes } else { Unfinished::No };
-                Reply::SiteChanged { moved: u32::try_from(moved).unwrap_or(u32::MAX), unfinished }
-            }
-            other => other,
-        })
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::config::drop_queue;
 use crate::{
     command::{Event, Rejection, Reply},
-    entity::{Number, Progress, Queue, Retirement, Retiring, WorkItem},
+    entity::{Number, Progress, Queue, Retirement, Retiring, Work, WorkItem},
     ids::{AgentId, ContactId, QueueId, TenantId},
+    limits::APPLY_WORK_MAX,
     name::Name,
     rules::Target,
     state::State,
@@ -78,6 +79,25 @@ impl State {
         self.queues.update(&queue, |row| row.retiring = Some(Retirement { to, progress }));
         self.add_work(WorkItem::Retire { queue, phase: Retiring::Numbers(None) });
         self.add_work(WorkItem::Rematch);
+    }
+
+    /// Takes queues out at once that are on their way, however many steps that takes.
+    pub(super) fn finish_retiring(&mut self, events: &mut Vec<Event>) {
+        let retires = |work: &&Work| matches!(work.item, WorkItem::Retire { .. });
+        loop {
+            let next = self.work.iter().find(retires).cloned();
+            let Some(work) = next else { return };
+            let WorkItem::Retire { queue, phase } = work.item else { return };
+            let number = work.number;
+            match self.go_on_retiring(queue, phase, APPLY_WORK_MAX, events).1 {
+                Some(item) => {
+                    self.work.update(&number, |row| row.item = item);
+                }
+                None => {
+                    self.work.remove(&number);
+                }
+            }
+        }
     }
 
     /// Up to `budget` steps of a phase; how many were done, and what is left.

@@ -1,5 +1,8 @@
 //! Time and bulk work: deadlines that are due, and the replicated work list. Together they do at most
 //! as many steps as the running entry has left; the rest stays due or on the list.
+//!
+//! Who was freed by all that is brought together at the end, in one sweep: else each of a thousand callers
+//! whose hold ends at the same moment would cost one.
 
 use super::rebalance::spreads;
 use crate::{
@@ -18,11 +21,15 @@ impl State {
             if at > self.counters.now || !self.take_step() {
                 break;
             }
+            // Nobody is brought together before all that is due is done.
+            if !matches!(deadline, Deadline::Reservation(..) | Deadline::LastAgent(..)) {
+                self.add_work(WorkItem::Rematch);
+            }
             self.expire(&deadline, events);
             // Each kind removes its deadline by changing its row; should one not, the loop must
             // still end.
             self.index.deadlines.remove(&(at, deadline));
-            self.run_work(events);
+            self.prepare(events);
         }
         Ok(Reply::Done)
     }
@@ -122,16 +129,32 @@ impl State {
         }
     }
 
-    /// Does as many steps of the work list as the entry has left.
+    /// Does as many steps of the work list as the entry has left. Bringing together comes last.
     pub(super) fn run_work(&mut self, events: &mut Vec<Event>) {
+        self.prepare(events);
+        // A site that becomes full ends the sweep and asks for another one: who was kept for it may go
+        // elsewhere now.
+        while self.rematch_is_due() && self.steps_left() > 0 {
+            let item = self.work.iter().find(|work| work.item == WorkItem::Rematch);
+            let Some(number) = item.map(|work| work.number) else { return };
+            self.work.remove(&number);
+            let left = self.steps_left();
+            let made = self.rematch(left, events);
+            self.take_steps(made);
+            if made == left {
+                self.add_work(WorkItem::Rematch);
+            }
+        }
+    }
+
+    /// Does the work that comes before bringing together.
+    fn prepare(&mut self, events: &mut Vec<Event>) {
         while self.steps_left() > 0 {
             let left = self.steps_left();
-            let Some(work) = self.work.iter().next().cloned() else { return };
+            let next = self.work.iter().find(|work| work.item != WorkItem::Rematch).cloned();
+            let Some(work) = next else { return };
             let (used, rest) = match work.item {
-                WorkItem::Rematch => {
-                    let made = self.rematch(left, events);
-                    (made, (made == left).then_some(WorkItem::Rematch))
-                }
+                WorkItem::Rematch => return,
                 WorkItem::MoveWaiting { next, respread } => self
                     .sweep(next, left, |state, contact| {
                         state.move_contact(contact, respread, events);
@@ -201,7 +224,7 @@ impl State {
 
     fn move_contact(&mut self, contact: Contact, respread: Respread, events: &mut Vec<Event>) {
         let Some(queue) = self.queues.get(&contact.queue).cloned() else { return };
-        let stranded = !self.site_takes_contacts(contact.serving);
+        let stranded = !self.site_is_in_service(contact.serving);
         let spread = spreads(&queue, respread);
         if planted!(self, WaitingDoNotMove) && !stranded {
             return;

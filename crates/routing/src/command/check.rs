@@ -9,11 +9,11 @@ use super::{
 use crate::{
     entity::{ListUse, Tier},
     limits::{
-        ATTRIBUTES_PER_AGENT_MAX, CALENDAR_SOURCE_LEN_MAX, CALENDAR_SPANS_MAX, LEVEL_MAX,
-        LIST_CHANGES_MAX, LISTS_PER_NUMBER_MAX, OVERFLOWS_MAX, PLAN_AGENTS_MAX, PLAN_STEPS_MAX,
-        PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX, QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX,
-        RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX, SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX,
-        TIER_POSITION_MAX,
+        ATTRIBUTES_PER_AGENT_MAX, CALENDAR_SOURCE_LEN_MAX, CALENDAR_SPANS_MAX,
+        HYSTERESIS_PERCENT_MAX, LEVEL_MAX, LIST_CHANGES_MAX, LISTS_PER_NUMBER_MAX, OVERFLOWS_MAX,
+        PLAN_AGENTS_MAX, PLAN_STEPS_MAX, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
+        QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX, RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX,
+        SKILLS_PER_AGENT_MAX, STEPS_MAX, TIER_LEVEL_MAX, TIER_POSITION_MAX,
     },
     name::{CallerNumber, Name},
     requirement::NamedRequirement,
@@ -70,6 +70,7 @@ pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
             Trigger::Unstaffed | Trigger::Closed => {}
         }
     }
+    within("hysteresis_percent", rules.balance.hysteresis_percent, 0, HYSTERESIS_PERCENT_MAX)?;
     within("answer_within_ms", rules.answer_within.0, 1, RULE_AFTER_MS_MAX)
 }
 

@@ -270,6 +270,13 @@ pub enum Command {
         /// What changes.
         change: ListSpec,
     },
+    /// Limits how many contacts a site's agents have at once.
+    SetSiteCap {
+        /// Which.
+        site: Name,
+        /// How many; `None`: one each.
+        contacts_max: Option<u32>,
+    },
 }
 
 impl Command {
@@ -310,7 +317,8 @@ impl Command {
             | Self::RemoveCalendar { .. }
             | Self::PutTenant { .. }
             | Self::RemoveTenant { .. }
-            | Self::ChangeList { .. } => 2,
+            | Self::ChangeList { .. }
+            | Self::SetSiteCap { .. } => 2,
         }
     }
 }

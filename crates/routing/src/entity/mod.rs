@@ -35,7 +35,7 @@ pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKe
 pub use decision::{Choice, Decision, FailedOffer, Occasion, Rival};
 pub use interval::{AgentInterval, QueueInterval, SiteInterval, interval_of};
 pub use plan::{Direction, MembershipChange, Plan, WeightChange};
-pub use queue::{Progress, Queue, Retirement, SiteChoice};
+pub use queue::{Moves, Progress, Queue, Retirement, SiteChoice};
 pub use tenant::{ListUse, ListedCaller, Matches, Quotas, Tenant, Usage};
 
 /// Counters and the clock: one row.
@@ -111,10 +111,29 @@ pub struct Site {
     pub state: SiteState,
     /// Share of contacts for queues that spread by weight, 0-100; 0 takes none.
     pub weight: u16,
+    /// Contacts that its agents may have at once, being rung or talking; `None`: one each.
+    pub contacts_max: Option<u32>,
+}
+
+/// A site's row as version 1 had it.
+#[derive(Deserialize)]
+struct SiteV1 {
+    id: SiteId,
+    name: Name,
+    region: Name,
+    state: SiteState,
+    weight: u16,
+}
+
+impl From<SiteV1> for Site {
+    fn from(old: SiteV1) -> Self {
+        let SiteV1 { id, name, region, state, weight } = old;
+        Self { id, name, region, state, weight, contacts_max: None }
+    }
 }
 
 impl Site {
-    /// True when contacts may be offered to agents here.
+    /// True when contacts may be offered to agents here, as long as its cap is not reached.
     #[must_use]
     pub fn takes_contacts(&self) -> bool {
         self.state == SiteState::Open && self.weight > 0
@@ -346,7 +365,10 @@ row!(
     |_| TenantId::CLUSTER,
     |_id| Vec::new()
 );
-row!(Site, Site, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id.0.to_be_bytes().to_vec());
+row!(Site, Site, 2, from_version_1::<SiteV1, _>, SiteId, |r| r.id, |_| TenantId::CLUSTER, |id| id
+    .0
+    .to_be_bytes()
+    .to_vec());
 row!(Skill, Skill, SkillId, |r| r.id, |r| r.tenant, |id| id.0.to_be_bytes().to_vec());
 row!(Queue, Queue, 2, from_version_1::<queue::QueueV1, _>, QueueId, |r| r.id, |r| r.tenant, |id| {
     id.0.to_be_bytes().to_vec()

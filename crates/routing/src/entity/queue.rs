@@ -23,6 +23,9 @@ pub enum SiteChoice {
     /// An agent of a site chosen in proportion to the sites' weights, if one is ready; else as
     /// `Any`.
     Weighted,
+    /// An agent of the site where the caller came in, unless another one has so much less load that the
+    /// contact goes there ([`crate::rules::Balance`]), if one is ready; else as `Any`.
+    Balanced,
 }
 
 /// A named waiting line with rules.
@@ -57,6 +60,17 @@ pub struct Queue {
     pub rules: Arc<BoundQueueRules>,
     /// It is being taken out.
     pub retiring: Option<Retirement>,
+    /// Contacts that were given to another site than their own lately.
+    pub moves: Moves,
+}
+
+/// How many contacts were given to another site in a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Moves {
+    /// Which minute of ClusterTime.
+    pub minute: u64,
+    /// How many.
+    pub count: u32,
 }
 
 /// A queue on its way out.
@@ -131,6 +145,7 @@ impl From<QueueV1> for Queue {
             assigned: old.assigned,
             rules: Arc::default(),
             retiring: None,
+            moves: Moves::default(),
         }
     }
 }

@@ -44,8 +44,17 @@ pub(crate) enum Fit {
 }
 
 impl Board {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Who comes first.
+    pub(crate) fn first(&self) -> Option<ReadyKey> {
+        self.leaves.first()?.first()
     }
 
     /// All agents in their order.

@@ -10,15 +10,17 @@ pub(crate) mod board;
 mod dense;
 pub(crate) mod filter;
 pub(crate) mod floor;
+mod fronts;
 pub(crate) mod hall;
 mod planes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::{
-    board::{Fit, ReadyKey},
+    board::{Board, Fit, ReadyKey},
     filter::{Attribute, Columns, Filter, MEMBER},
     floor::{Floor, Order, Seat, Seats},
+    fronts::Fronts,
     hall::{Class, ClassId, Hall, Head, KeptFor, Kind, Line, Place, Standing},
     planes::Column,
 };
@@ -53,6 +55,15 @@ pub(crate) enum Deadline {
     Calendar(CalendarId),
 }
 
+/// What the agents of a site do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SiteLoad {
+    /// Logged in.
+    pub(crate) at_work: u32,
+    /// Being rung, or talking.
+    pub(crate) engaged: u32,
+}
+
 /// All indexes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
@@ -62,11 +73,14 @@ pub(crate) struct Index {
     pub(crate) agent_by_name: BTreeMap<(TenantId, Name), AgentId>,
     pub(crate) calendar_by_name: BTreeMap<(TenantId, Name), CalendarId>,
     pub(crate) tenant_by_name: BTreeMap<Name, TenantId>,
+    /// What agents of each site do. No empty ones are kept.
+    loads: BTreeMap<SiteId, SiteLoad>,
     /// What each tenant has.
     pub(crate) usage: BTreeMap<TenantId, Usage>,
     pub(crate) deadlines: BTreeSet<(ClusterTime, Deadline)>,
     columns: Columns,
     floors: BTreeMap<SiteId, Floor>,
+    fronts: Fronts,
     seats: Seats,
     halls: BTreeMap<QueueId, Hall>,
     classes: Vec<Option<Class>>,
@@ -150,6 +164,42 @@ impl Index {
         self.class_of(contact).is_some_and(|class| self.is_staffed(class, site))
     }
 
+    pub(crate) fn load_of(&self, site: SiteId) -> SiteLoad {
+        self.loads.get(&site).copied().unwrap_or_default()
+    }
+
+    /// Agents at work at a site who serve a queue.
+    pub(crate) fn staff_at(&self, queue: QueueId, site: SiteId) -> u32 {
+        let column = self.columns.find(Attribute::Queue(queue));
+        column.and_then(|column| Some(self.floors.get(&site)?.staff_of(column))).unwrap_or(0)
+    }
+
+    fn change_load(&mut self, before: Option<&Agent>, after: Option<&Agent>) {
+        let share = |agent: Option<&Agent>| {
+            let agent = agent?;
+            let at_work = u32::from(agent.login != LoginState::LoggedOut);
+            Some((agent.site, SiteLoad { at_work, engaged: u32::from(agent.is_engaged()) }))
+        };
+        let (was, is) = (share(before), share(after));
+        if was == is {
+            return;
+        }
+        if let Some((site, was)) = was
+            && let Some(load) = self.loads.get_mut(&site)
+        {
+            load.at_work -= was.at_work;
+            load.engaged -= was.engaged;
+            if *load == SiteLoad::default() {
+                self.loads.remove(&site);
+            }
+        }
+        if let Some((site, is)) = is.filter(|(_, is)| *is != SiteLoad::default()) {
+            let load = self.loads.entry(site).or_default();
+            load.at_work += is.at_work;
+            load.engaged += is.engaged;
+        }
+    }
+
     pub(crate) fn sites_with_agents(&self) -> impl Iterator<Item = SiteId> {
         self.floors.keys().copied()
     }
@@ -157,6 +207,25 @@ impl Index {
     /// The first of every line of a queue, in their order.
     pub(crate) fn heads(&self, queue: QueueId, standing: Standing) -> impl Iterator<Item = &Head> {
         self.halls.get(&queue).into_iter().flat_map(move |hall| hall.heads(standing))
+    }
+
+    /// Lines that somebody stands in, those of one's own included.
+    pub(crate) fn line_count(&self) -> usize {
+        let lines: usize =
+            self.halls.values().map(|hall| hall.heads(Standing::Waiting).len()).sum();
+        lines + self.private.len()
+    }
+
+    /// Ready agents; who stands in several orders is counted for each.
+    pub(crate) fn ready_count(&self) -> usize {
+        let boards = self.floors.values().flat_map(Floor::boards);
+        boards.map(|(_, board)| board.len()).sum()
+    }
+
+    /// Ready agents.
+    pub(crate) fn ready_agents(&self) -> BTreeSet<AgentId> {
+        let boards = self.floors.values().flat_map(Floor::boards);
+        boards.flat_map(|(_, board)| board.iter()).map(|(.., agent)| agent).collect()
     }
 
     /// The first of every line of all queues, in no order.
@@ -241,6 +310,17 @@ impl Index {
         before.is_none_or(|before| best < before).then_some(best)
     }
 
+    /// Sites that may have the first agent of a class, the likeliest first: who is found at one of them before
+    /// the given first agent of the next comes before all agents there. `None`: they have to be asked all.
+    pub(crate) fn sites_in_order(
+        &self,
+        class: &Class,
+    ) -> Option<impl Iterator<Item = (ReadyKey, SiteId)>> {
+        let strategy = self.halls.get(&class.queue)?.strategy;
+        let by_fit = matches!(strategy, Strategy::MostSkilled | Strategy::LeastSkilled);
+        (!by_fit).then(|| self.fronts.sites(Order::of(strategy, class.queue)))
+    }
+
     /// Who serves a queue; looks at all agents.
     pub(crate) fn agents_of_queue(&self, queue: QueueId) -> impl Iterator<Item = AgentId> {
         let column = self.columns.find(Attribute::Queue(queue));
@@ -269,15 +349,25 @@ impl Index {
         let agents: Vec<&Agent> = self.agents_of_queue(queue.id).filter_map(agent).collect();
         for agent in agents {
             let orders = self.orders_of(agent);
+            let mut before = Vec::new();
             self.with_seat(agent.id, |seat, floor, seats| {
                 if agent.is_waiting() {
                     floor.hide(agent, seat, seats);
                 }
-                seat.orders = orders;
+                before = std::mem::replace(&mut seat.orders, orders);
                 if agent.is_waiting() {
                     floor.show(agent, seat);
                 }
             });
+            self.note_fronts(agent.site, &before);
+        }
+    }
+
+    /// Notes who is first now in these orders of a site.
+    fn note_fronts(&mut self, site: SiteId, orders: &[Order]) {
+        let Some(floor) = self.floors.get(&site) else { return };
+        for order in orders {
+            self.fronts.set(*order, site, floor.board(*order).and_then(Board::first));
         }
     }
 
@@ -487,6 +577,7 @@ impl Index {
 impl Index {
     /// Takes an agent in.
     pub(crate) fn add_agent(&mut self, agent: &Agent) {
+        self.change_load(None, Some(agent));
         self.agent_by_name.insert((agent.tenant, agent.name.clone()), agent.id);
         let queues = agent.queues.iter().map(|queue| {
             let reserve = agent.reserves.get(queue).copied().unwrap_or(0);
@@ -507,11 +598,13 @@ impl Index {
         if agent.is_waiting() {
             floor.show(agent, &seat);
         }
+        self.note_fronts(agent.site, &seat.orders);
         self.seats.insert(agent.id.0, seat);
         self.deadlines.extend(work_deadline(agent));
     }
 
     pub(crate) fn remove_agent(&mut self, agent: &Agent) {
+        self.change_load(Some(agent), None);
         self.agent_by_name.remove(&(agent.tenant, agent.name.clone()));
         self.with_seat(agent.id, |seat, floor, seats| {
             if agent.is_waiting() {
@@ -527,6 +620,7 @@ impl Index {
 
     /// Follows a change of an agent's states; what they are able to do has not changed.
     pub(crate) fn change_agent(&mut self, before: &Agent, after: &Agent) {
+        self.change_load(Some(before), Some(after));
         let logged_in = |agent: &Agent| agent.login != LoginState::LoggedOut;
         if before.is_waiting() || after.is_waiting() || logged_in(before) != logged_in(after) {
             self.with_seat(after.id, |seat, floor, seats| {
@@ -553,6 +647,7 @@ impl Index {
         if let Some(floor) = self.floors.get_mut(&seat.site) {
             change(&mut seat, floor, &self.seats);
         }
+        self.note_fronts(seat.site, &seat.orders);
         if let Some(slot) = self.seats.get_mut(agent.0) {
             *slot = seat;
         }
@@ -634,6 +729,7 @@ pub(crate) struct Comparable<'a> {
     calendars: &'a BTreeMap<(TenantId, Name), CalendarId>,
     tenants: &'a BTreeMap<Name, TenantId>,
     usage: BTreeMap<TenantId, Usage>,
+    loads: &'a BTreeMap<SiteId, SiteLoad>,
     deadlines: &'a BTreeSet<(ClusterTime, Deadline)>,
     confirming: usize,
     class_count: usize,
@@ -643,6 +739,7 @@ pub(crate) struct Comparable<'a> {
     waited_for: &'a BTreeSet<(AgentId, ContactId)>,
     waiting_at: &'a BTreeMap<(QueueId, SiteId), u32>,
     boards: BTreeMap<(SiteId, Order), Vec<ReadyKey>>,
+    fronts: &'a Fronts,
     seats: BTreeMap<AgentId, ComparableSeat<'a>>,
 }
 
@@ -682,6 +779,7 @@ impl Index {
             agents: &self.agent_by_name,
             calendars: &self.calendar_by_name,
             tenants: &self.tenant_by_name,
+            loads: &self.loads,
             usage: self
                 .usage
                 .iter()
@@ -714,6 +812,7 @@ impl Index {
                     (*agent, set.iter().filter_map(place).collect())
                 })
                 .collect(),
+            fronts: &self.fronts,
             boards: self
                 .floors
                 .iter()

@@ -49,8 +49,8 @@ impl Judge {
             }
         }
         for queue in state.queues().iter() {
-            let ours = self.queues.get(&queue.id).map(|row| &row.assigned);
-            if ours != Some(&queue.assigned) {
+            let ours = self.queues.get(&queue.id).map(|row| (&row.assigned, row.moves));
+            if ours != Some((&queue.assigned, queue.moves)) {
                 return difference("shares", format!("{ours:?}"), format!("{:?}", queue.assigned));
             }
         }

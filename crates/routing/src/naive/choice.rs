@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Judge;
 use crate::{
-    entity::{
-        Agent, Contact, ContactState, DeviceState, LoginState, Queue, SiteChoice, SiteState,
-        WorkState,
-    },
+    entity::{Agent, Contact, ContactState, DeviceState, LoginState, Queue, SiteChoice, WorkState},
     ids::{AgentId, ContactId, OfferNumber, Ordinal, SiteId, SkillId},
     limits::{OFFER_BACKSTOP_MS, RING_ALL_MAX},
     requirement::BoundRequirement,
@@ -18,9 +15,7 @@ use crate::{
 
 impl Judge {
     pub(super) fn settle(&mut self) {
-        for queue in std::mem::take(&mut self.vacated) {
-            self.overflow_unstaffed(queue);
-        }
+        self.leave_unstaffed();
         while let Some((id, agent, next)) = self.next_match() {
             self.seconds.insert(id, next);
             let was = self.contacts[&id].clone();
@@ -187,9 +182,7 @@ impl Judge {
     }
 
     pub(super) fn may_talk(&self, contact: &Contact, agent: &Agent) -> bool {
-        let takes = |site: SiteId| {
-            self.sites.get(&site).is_some_and(|s| s.state == SiteState::Open && s.weight > 0)
-        };
+        let takes = |site: SiteId| self.takes(site);
         let qualified = |agent: &Agent| qualified(contact, agent);
         let kept_for_another = contact.preferred.is_some_and(|wanted| wanted.agent != agent.id);
         let kept_for_another_site = contact.preferred.is_none()

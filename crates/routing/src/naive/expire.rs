@@ -11,7 +11,8 @@ use crate::{
 
 impl Judge {
     /// Deadlines one by one in the order of their times; at equal times offers, ends of wrap-up and pause,
-    /// widenings, longest waits, holds, reservations, each by id.
+    /// widenings, longest waits, holds, reservations, each by id. Who was freed is brought together when all
+    /// that is due is done.
     pub(super) fn expire(&mut self) {
         loop {
             let mut due: Vec<(ClusterTime, u8, u64, Due)> = Vec::new();
@@ -84,7 +85,7 @@ impl Judge {
                     }
                 }
             }
-            self.settle();
+            self.leave_unstaffed();
         }
         let now = self.now;
         self.reservations.retain(|_, (_, expires)| *expires > now);

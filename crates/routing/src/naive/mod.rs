@@ -129,6 +129,9 @@ impl Judge {
                 self.site(site).state = *state;
                 self.move_waiting(false);
             }
+            Command::SetSiteCap { site, contacts_max } => {
+                self.site(site).contacts_max = *contacts_max;
+            }
             Command::SetSiteWeight { site, weight } => {
                 self.site(site).weight = *weight;
                 self.queues.values_mut().for_each(|queue| queue.assigned.clear());
@@ -323,10 +326,10 @@ impl Judge {
     fn copy_configuration(&mut self, state: &State) {
         self.sites = state.sites().iter().map(|row| (row.id, row.clone())).collect();
         let assigned: BTreeMap<QueueId, _> =
-            self.queues.iter().map(|(id, row)| (*id, row.assigned.clone())).collect();
+            self.queues.iter().map(|(id, row)| (*id, (row.assigned.clone(), row.moves))).collect();
         self.queues = state.queues().iter().map(|row| (row.id, row.clone())).collect();
         for (id, row) in &mut self.queues {
-            row.assigned = assigned.get(id).cloned().unwrap_or_default();
+            (row.assigned, row.moves) = assigned.get(id).cloned().unwrap_or_default();
         }
         let known = std::mem::take(&mut self.agents);
         for gone in known.keys().filter(|id| state.agents().get(id).is_none()) {

@@ -128,6 +128,13 @@ impl Judge {
         }
     }
 
+    /// Queues have lost agents.
+    pub(super) fn leave_unstaffed(&mut self) {
+        for queue in std::mem::take(&mut self.vacated) {
+            self.overflow_unstaffed(queue);
+        }
+    }
+
     /// An agent of these queues has left: contacts that nobody can serve any more go.
     pub(super) fn overflow_unstaffed(&mut self, queue: QueueId) {
         let ids: Vec<ContactId> = self.contacts.keys().copied().collect();

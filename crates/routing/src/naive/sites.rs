@@ -2,17 +2,22 @@
 
 use super::{Judge, choice::qualified};
 use crate::{
-    entity::{Contact, Direction, LoginState, Site, SiteChoice, SiteState},
+    entity::{Contact, Direction, LoginState, Moves, Site, SiteChoice, SiteState},
     ids::{ContactId, Ordinal, QueueId, SiteId},
+    rules::Load,
     time::ClusterTime,
 };
 
 impl Judge {
     pub(super) fn assign(&mut self, contact: &Contact) -> SiteId {
         let queue = contact.queue;
-        let by_weight = self.queues[&queue].site_choice == SiteChoice::Weighted;
+        let choice = self.queues[&queue].site_choice;
         let ingress = &self.sites[&contact.ingress];
-        if !by_weight && ingress.state == SiteState::Open && ingress.weight > 0 {
+        let in_service = ingress.state == SiteState::Open && ingress.weight > 0;
+        if choice == SiteChoice::Balanced && in_service {
+            return self.balance(contact);
+        }
+        if choice != SiteChoice::Weighted && in_service {
             return contact.ingress;
         }
         let mut best: Option<(SiteId, f64)> = None;
@@ -30,6 +35,63 @@ impl Judge {
             *row.assigned.entry(site).or_default() += 1;
         }
         site
+    }
+
+    /// The site with the least load, if that is less by enough than at home, and not too many have gone.
+    fn balance(&mut self, contact: &Contact) -> SiteId {
+        let (queue, home) = (self.queues[&contact.queue].clone(), contact.ingress);
+        let rule = queue.rules.balance;
+        let load = |site: SiteId| {
+            let there = self.agents.values().filter(|agent| agent.site == site);
+            let at_work = there.filter(|agent| agent.login != LoginState::LoggedOut);
+            let waiting = self.contacts.values().filter(|other| {
+                other.queue == queue.id && other.is_waiting() && other.serving == site
+            });
+            let agents: Vec<_> = at_work.collect();
+            // Shares of a test fit a double exactly enough.
+            #[expect(clippy::cast_precision_loss, reason = "small counts")]
+            match rule.by {
+                Load::ExpectedWait => {
+                    let serve = agents.iter().filter(|agent| agent.queues.contains(&queue.id));
+                    (waiting.count() + 1) as f64 / serve.count() as f64
+                }
+                Load::Occupancy => {
+                    let engaged = agents.iter().filter(|agent| agent.is_engaged()).count();
+                    (engaged + 1) as f64 / agents.len() as f64
+                }
+            }
+        };
+        let sites: Vec<SiteId> = self.candidates(contact).iter().map(|site| site.id).collect();
+        let mut best = None;
+        for site in sites.into_iter().filter(|site| load(*site).is_finite()) {
+            if best.is_none_or(|best| load(site) < load(best) - 1e-12) {
+                best = Some(site);
+            }
+        }
+        let Some(best) = best.filter(|best| *best != home) else { return home };
+        let margin = f64::from(rule.hysteresis_percent) / 100.0 + 1.0;
+        let staffed = load(home).is_finite();
+        if staffed && load(home) <= load(best) * margin + 1e-12 {
+            return home;
+        }
+        let minute = self.now.0 / 60_000;
+        let gone = if queue.moves.minute == minute { queue.moves.count } else { 0 };
+        let most = rule.moves_per_minute_max;
+        if staffed && most > 0 && gone >= most {
+            return home;
+        }
+        if let Some(row) = self.queues.get_mut(&queue.id) {
+            row.moves = Moves { minute, count: gone + 1 };
+        }
+        best
+    }
+
+    /// True when a site's agents may be offered contacts: it is open, and they have fewer than it may.
+    pub(super) fn takes(&self, site: SiteId) -> bool {
+        let row = &self.sites[&site];
+        let engaged = self.agents.values().filter(|a| a.site == site && a.is_engaged()).count();
+        let room = row.contacts_max.is_none_or(|most| (engaged as u64) < u64::from(most));
+        row.state == SiteState::Open && row.weight > 0 && room
     }
 
     /// Sites that may be chosen for a contact: where somebody could serve it, or all if nobody could.
@@ -130,9 +192,7 @@ impl Judge {
         if !plan.weights.is_empty() {
             self.queues.values_mut().for_each(|queue| queue.assigned.clear());
         }
-        for queue in std::mem::take(&mut self.vacated) {
-            self.overflow_unstaffed(queue);
-        }
+        self.leave_unstaffed();
         self.move_waiting(true);
     }
 

@@ -72,7 +72,7 @@ impl Center {
 
     fn act(&mut self, line: &mut Line) -> Result<Shown, String> {
         match line.verb.as_str() {
-            "site" | "open" | "drain" | "close" | "weight" => self.site(line),
+            "site" | "open" | "drain" | "close" | "weight" | "cap" => self.site(line),
             "queue" | "number" | "agent" | "remove-queue" | "remove-agent" | "retire" => {
                 self.configure(line)
             }
@@ -125,6 +125,11 @@ impl Center {
             "open" => state(SiteState::Open),
             "drain" => state(SiteState::Draining),
             "close" => state(SiteState::Closed),
+            "cap" => {
+                let most = line.word("how many, or none")?;
+                let contacts_max = if most == "none" { None } else { Some(parsed(&most)?) };
+                Command::SetSiteCap { site, contacts_max }
+            }
             _ => {
                 let weight = line.word("the weight").and_then(|word| parsed(&word))?;
                 Command::SetSiteWeight { site: site.clone(), weight }

@@ -12,8 +12,8 @@ use tandem_routing::{
     name::{CallerNumber, Name},
     requirement::NamedRequirement,
     rules::{
-        AfterDecline, AtClose, Hours, LastAgentRule, NamedQueueRules, Overflow, OwnRequirement,
-        Step, Target, Trigger, Urgency,
+        AfterDecline, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules, Overflow,
+        OwnRequirement, Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
     time::{Millis, UtcMillis},
@@ -115,6 +115,7 @@ fn queue(tenant: TenantId, name: Name, line: &mut Line) -> Result<Command, Strin
             None | Some("any") => SiteChoice::Any,
             Some("nearest") => SiteChoice::Nearest,
             Some("weighted") => SiteChoice::Weighted,
+            Some("balanced") => SiteChoice::Balanced,
             Some(other) => return Err(format!("{other:?} is no choice of sites")),
         },
         widen_after: line.setting("widen", time)?.unwrap_or(default.widen_after),
@@ -153,6 +154,7 @@ fn queue(tenant: TenantId, name: Name, line: &mut Line) -> Result<Command, Strin
             .setting("overflow", |text| text.split(',').map(overflow).collect())?
             .unwrap_or_default(),
         hours: line.setting("hours", hours)?,
+        balance: line.setting("balance", balance)?.unwrap_or_default(),
         answer_within: line.setting("answer-within", time)?.unwrap_or(Millis(20_000)),
     };
     Ok(Command::ConfigureQueue { tenant, queue, rules: Box::new(rules) })
@@ -170,6 +172,19 @@ fn overflow(text: &str) -> Result<Overflow<Name>, String> {
     };
     let to = if to == "away" { Target::Away } else { Target::Queue(parsed(to)?) };
     Ok(Overflow { when, to })
+}
+
+/// `wait:20`, `occupancy:10:5`: what is equal, hysteresis in percent, moves a minute.
+fn balance(text: &str) -> Result<Balance, String> {
+    let mut parts = text.split(':');
+    let by = match parts.next() {
+        Some("wait") => Load::ExpectedWait,
+        Some("occupancy") => Load::Occupancy,
+        other => return Err(format!("{other:?} is nothing that is balanced")),
+    };
+    let hysteresis_percent = parts.next().map_or(Ok(20), parsed)?;
+    let moves_per_minute_max = parts.next().map_or(Ok(0), parsed)?;
+    Ok(Balance { by, hysteresis_percent, moves_per_minute_max })
 }
 
 /// `office`; with `!` at the end those who wait leave when it closes.

@@ -133,6 +133,10 @@ impl Author {
                 let verb = self.dice.one(&["open", "open", "drain", "close"]);
                 format!("{verb} {}", self.dice.one(&SITES))
             }
+            72 if self.dice.chance(50) => {
+                let cap = self.dice.one(&["none", "none", "0", "1", "2"]);
+                format!("cap {} {cap}", self.dice.one(&SITES))
+            }
             72 => format!("weight {} {}", self.dice.one(&SITES), 25 * self.dice.below(5)),
             73..=75 => self.agent(agent),
             76..=77 => {
@@ -209,8 +213,8 @@ impl Author {
         let mut line = format!("queue {queue} strategy={}", dice.one(&strategies));
         let choice = match queue {
             "sales" => "any",
-            "support" => "nearest",
-            _ => "weighted",
+            "support" => dice.one(&["nearest", "nearest", "balanced"]),
+            _ => dice.one(&["weighted", "weighted", "balanced"]),
         };
         write!(line, " sites={choice} widen={}s ring={}s", dice.below(6), 1 + dice.below(5))
             .unwrap();
@@ -260,6 +264,10 @@ impl Author {
                 .collect();
             rules.dedup();
             write!(line, " overflow='{}'", rules.join(",")).unwrap();
+        }
+        if dice.chance(40) {
+            let by = dice.one(&["wait", "occupancy"]);
+            write!(line, " balance={by}:{}:{}", 20 * dice.below(5), dice.below(3)).unwrap();
         }
         if dice.chance(40) {
             write!(line, " hours=office{}", dice.one(&["", "!"])).unwrap();

@@ -190,6 +190,10 @@ pub struct Figures {
     pub everybody: Waits,
     /// Commands that the queue carried out.
     pub commands: u64,
+    /// Rebalance plans that were carried out.
+    pub plans: u64,
+    /// Changes of an agent's lines by them.
+    pub moved: u64,
     /// Of all outcomes: equal for equal days.
     pub digest: u64,
 }
@@ -259,6 +263,8 @@ impl Figures {
         self.answered += &other.answered;
         self.everybody += &other.everybody;
         self.commands += other.commands;
+        self.plans += other.plans;
+        self.moved += other.moved;
         // Whatever the order in which days are added.
         self.digest = self.digest.wrapping_add(other.digest);
     }

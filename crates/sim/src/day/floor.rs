@@ -41,7 +41,8 @@ pub(super) fn run(day: &Day, arrangement: &Arrangement) -> Result<Figures, DayEr
     let (outcomes, floor) = live(day, arrangement)?;
     let digest = digest(&outcomes);
     let commands = floor.state.counters().ordinal.0;
-    Ok(Figures { commands, digest, ..Figures::of(day, &outcomes, floor.ledger) })
+    let (plans, moved) = (floor.plans, floor.moved);
+    Ok(Figures { commands, plans, moved, digest, ..Figures::of(day, &outcomes, floor.ledger) })
 }
 
 /// Lives a day; what became of each call.
@@ -111,7 +112,7 @@ enum Task {
 /// The center at work.
 pub(super) struct Floor<'a> {
     day: &'a Day,
-    state: State,
+    pub(super) state: State,
     /// Of the queue's rows.
     pub(super) digest: Digest,
     events: Vec<Event>,
@@ -127,6 +128,9 @@ pub(super) struct Floor<'a> {
     of_contact: BTreeMap<ContactId, usize>,
     ledger: Ledger,
     administrator: Option<Box<dyn Administrator>>,
+    /// Rebalance plans of the administrator, and agents whose lines they changed.
+    plans: u64,
+    moved: u64,
     names: Names,
 }
 
@@ -170,6 +174,8 @@ impl<'a> Floor<'a> {
             of_contact: BTreeMap::new(),
             ledger: Ledger::new(day.center.cities.len()),
             administrator: arrangement.administrator.map(|employ| employ(&day.center)),
+            plans: 0,
+            moved: 0,
             names: Names::of(day)?,
         };
         for city in &day.center.cities {
@@ -245,8 +251,8 @@ impl<'a> Floor<'a> {
                 self.plan(to, Task::Leave(index));
             }
         }
-        if let Some(every) = self.administrator.as_ref().map(|it| it.every()) {
-            self.plan(every, Task::Round);
+        if let Some(first) = self.administrator.as_ref().map(|it| it.first()) {
+            self.plan(first, Task::Round);
         }
     }
 
@@ -360,6 +366,10 @@ impl Floor<'_> {
         let Some(mut administrator) = self.administrator.take() else { return Ok(()) };
         for command in administrator.round(self.now, &self.state) {
             self.command(&command)?;
+            if let Command::ApplyPlan { plan, .. } = &command {
+                self.plans += 1;
+                self.moved += plan.agents.len() as u64;
+            }
         }
         let next = Millis(self.now.0 + administrator.every().0.max(1));
         if next < DAY {

@@ -35,6 +35,7 @@ pub mod figures;
 mod floor;
 mod ledger;
 pub mod profile;
+pub mod rebalance;
 pub mod roster;
 pub mod surprise;
 

@@ -1,8 +1,13 @@
 //! The day against what it is to be, and the simulator against theory.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tandem_routing::{
-    command::Command,
+    command::{Command, MembershipSpec, PlanSpec},
     entity::SiteState,
+    ids::TenantId,
+    limits::{PLAN_AGENTS_MAX, PLANS_KEPT},
+    name::Name,
     state::State,
     time::{ClusterTime, Millis},
 };
@@ -14,7 +19,7 @@ use super::{
     calls,
     draw::{Draws, Shape},
     erlang::{must_wait, served_within},
-    figures::{Fate, Figures},
+    figures::{Counts, Fate, Figures},
     floor,
     profile::{BUSINESS, WEIGHTS},
     roster::Shift,
@@ -87,9 +92,10 @@ fn a_seed_is_a_day() {
         let rows = floor::live(&day, arrangement).unwrap().1.digest;
         (day.run(arrangement).unwrap().digest, rows)
     };
-    let [a, b, c] = Arrangement::ALL.map(|arrangement| digest(1, &arrangement));
+    let [a, b, c, d] = Arrangement::ALL.map(|arrangement| digest(1, &arrangement));
     assert_eq!(a, digest(1, &Arrangement::SEPARATE));
-    assert!(a != b && b != c && a != digest(2, &Arrangement::SEPARATE));
+    assert_eq!(d, digest(1, &Arrangement::REBALANCED));
+    assert!(a != b && b != c && a != d && a != digest(2, &Arrangement::SEPARATE));
 }
 
 // Goal: random numbers are common: with agents in plenty nobody waits for one, and then every call waits and
@@ -112,7 +118,7 @@ fn arrangements_have_the_same_calls() {
 #[test]
 fn one_queue_is_better() {
     let day = Day::new(&Center::of_seats(50).surprised(), 1);
-    let [a, b, c] = Arrangement::ALL.map(|arrangement| day.run(&arrangement).unwrap().total());
+    let [a, b, c, _] = Arrangement::ALL.map(|arrangement| day.run(&arrangement).unwrap().total());
     assert_eq!((a.carried(), a.carried_ms), (0, 0));
     for one in [b, c] {
         assert!(one.abandoned * 2 < a.abandoned, "{} and {}", one.abandoned, a.abandoned);
@@ -145,7 +151,7 @@ fn an_administrator_acts() {
             Millis(900_000)
         }
         fn round(&mut self, now: ClusterTime, state: &State) -> Vec<Command> {
-            assert_eq!(now.0 % 900_000, 0);
+            assert_eq!(now.0 % 900_000, 450_000);
             let site = state.sites().iter().next().unwrap().name.clone();
             vec![Command::SetSiteState { site, state: SiteState::Draining }]
         }
@@ -155,7 +161,101 @@ fn an_administrator_acts() {
     let day = Day::new(&small(), 1);
     let london = day.run(&drained).unwrap().cells[0];
     let answered: Vec<usize> = (0..HALF_HOURS).filter(|at| london[*at].answered > 0).collect();
-    assert_eq!(answered, [0], "nobody there after a quarter of an hour");
+    assert_eq!(answered, [0], "nobody there after half a quarter of an hour");
+}
+
+// Goal: who rebalances separate lines acts by plans of the queue: every plan is carried out whole and counted, and
+// agents of other cities serve a line that lacks them; without them there is no plan.
+#[test]
+fn plans_are_carried_out() {
+    let day = Day::new(&Center::of_seats(50).surprised(), 1);
+    let (_, idle) = floor::live(&day, &Arrangement::SEPARATE).unwrap();
+    assert!(idle.state.plans().is_empty());
+    let (_, floor) = floor::live(&day, &Arrangement::REBALANCED).unwrap();
+    let plans = floor.state.plans();
+    for plan in plans.iter() {
+        assert!(!plan.is_running() && plan.agents_moved() == plan.agents.len());
+        assert!(plan.agents.iter().all(|it| it.join.len() == 1 && it.leave.len() == 1));
+    }
+    assert!(floor.state.agents().iter().all(|row| row.queues.len() == 1), "one line for another");
+
+    let figures = day.run(&Arrangement::REBALANCED).unwrap();
+    let moved: usize = plans.iter().map(|plan| plan.agents.len()).sum();
+    assert!(plans.len() > 20 && plans.len() < PLANS_KEPT, "{}", plans.len());
+    assert_eq!((figures.plans, figures.moved), (plans.len() as u64, moved as u64));
+    let helped = |city: usize, at: HalfHour| {
+        let cell = figures.cells[city][at.0];
+        cell.answered - cell.own_city
+    };
+    let (busy, drained) = (HalfHour::at_local(&CITIES[2], 22), HalfHour::at_local(&CITIES[1], 37));
+    assert!(helped(2, busy) > 10, "New York is helped: {}", helped(2, busy));
+    assert!(helped(1, drained) > 100, "Frankfurt has nobody else: {}", helped(1, drained));
+}
+
+// Goal: with the same callers and agents, fewer hang up and more are answered in time when separate lines are
+// rebalanced than when not, on days with surprises and without; and one queue is better than either.
+#[test]
+fn rebalancing_helps_and_one_queue_more() {
+    for (center, days) in [(Center::of_seats(50).surprised(), 1), (Center::of_seats(50), 3)] {
+        let (mut separate, mut rebalanced, mut one) =
+            (Counts::default(), Counts::default(), Counts::default());
+        for seed in 1..=days {
+            let day = Day::new(&center, seed);
+            separate += day.run(&Arrangement::SEPARATE).unwrap().total();
+            rebalanced += day.run(&Arrangement::REBALANCED).unwrap().total();
+            one += day.run(&Arrangement::ONE).unwrap().total();
+        }
+        let in_time = |counts: &Counts| counts.answered_in_time;
+        let lost = [one.abandoned, rebalanced.abandoned, separate.abandoned];
+        assert!(lost.is_sorted_by(|a, b| a < b), "{lost:?}");
+        let in_time = [&separate, &rebalanced, &one].map(in_time);
+        assert!(in_time.is_sorted_by(|a, b| a < b), "{in_time:?}");
+    }
+}
+
+// Goal: plans that have everybody serve every line make one queue of five, to the last call: what rebalancing
+// tends to when it is done often and generously enough.
+#[test]
+fn everybody_everywhere_is_one_queue() {
+    struct Joins;
+    impl Administrator for Joins {
+        fn every(&self) -> Millis {
+            super::DAY
+        }
+        fn first(&self) -> Millis {
+            Millis(0)
+        }
+        fn round(&mut self, _: ClusterTime, state: &State) -> Vec<Command> {
+            let lines: BTreeSet<_> = state.queues().iter().map(|row| row.name.clone()).collect();
+            let join = || MembershipSpec { join: lines.clone(), leave: BTreeSet::new() };
+            let names: Vec<_> = state.agents().iter().map(|row| row.name.clone()).collect();
+            let plan = |names: &[Name]| {
+                let agents = names.iter().map(|name| (name.clone(), join())).collect();
+                let weights = BTreeMap::new();
+                let plan = Box::new(PlanSpec { weights, agents, steps: 1, every: Millis(1) });
+                Command::ApplyPlan { tenant: TenantId::DEFAULT, plan }
+            };
+            names.chunks(PLAN_AGENTS_MAX).map(plan).collect()
+        }
+    }
+    let administrator: Employ = |_| Box::new(Joins);
+    let joined = Arrangement { administrator: Some(administrator), ..Arrangement::SEPARATE };
+    let day = Day::new(&Center::of_seats(50).surprised(), 1);
+    let (joined, one) = (day.run(&joined).unwrap(), day.run(&Arrangement::ONE).unwrap());
+    assert_eq!((joined.digest, joined.total()), (one.digest, one.total()));
+}
+
+// Goal: in one queue that spreads by weight, weights that follow the staff spare callers a wait, as counted on the
+// same day with equal weights.
+#[test]
+fn weights_follow_the_staff() {
+    let day = Day::new(&Center::of_seats(50).surprised(), 1);
+    let [equal, follow] = [Arrangement::WEIGHTED, Arrangement::WEIGHED]
+        .map(|arrangement| day.run(&arrangement).unwrap());
+    assert!(equal.plans == 0 && follow.plans > 20, "{}", follow.plans);
+    assert_eq!(follow.moved, 0, "agents stay where they are");
+    let (equal, follow) = (equal.total(), follow.total());
+    assert!(follow.wait_ms < equal.wait_ms && follow.abandoned < equal.abandoned);
 }
 
 // --- theory --------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ impl Log {
             node: NodeId(node),
             disk: DiskId(u128::from(node) + 100),
             boot,
-            supports: 1,
+            supports: MACHINE_VERSION,
             cluster_address: endpoint(node, 7100),
             api_address: endpoint(node, 7200),
             sip: vec![
