@@ -187,6 +187,7 @@ impl Judge {
                     contact.preferred = self.preferred(&contact, number.prefers);
                     contact.serving = self.assign(&contact);
                     contact.widen_at = overflow::widen(&contact, &queue, self.now);
+                    contact.came_as = self.comes_as(contact.queue);
                     self.sums(number.queue).offered += 1;
                     self.count_path(&contact);
                     self.contacts.insert(id, contact);

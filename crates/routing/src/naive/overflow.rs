@@ -68,6 +68,11 @@ impl Judge {
         }
     }
 
+    /// As how many-th a contact comes into a queue's line.
+    pub(super) fn comes_as(&self, queue: QueueId) -> u32 {
+        u32::try_from(self.line(queue) + 1).unwrap_or(u32::MAX)
+    }
+
     fn line(&self, queue: QueueId) -> u64 {
         self.contacts.values().filter(|c| c.queue == queue && c.is_waiting()).count() as u64
     }
@@ -173,6 +178,7 @@ impl Judge {
         follow_row(&mut moved, &queue, now);
         moved.serving = self.assign(&moved);
         moved.widen_at = widen(&moved, &queue, now);
+        moved.came_as = self.comes_as(*to);
         self.contacts.insert(moved.id, moved);
         self.sums(contact.queue).overflowed_out += 1;
         self.sums(*to).overflowed_in += 1;
