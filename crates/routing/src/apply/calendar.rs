@@ -124,6 +124,8 @@ impl State {
         let leave = hours.is_some_and(|hours| hours.at_close == AtClose::Leave);
         if leave && self.queue_len(id) > 0 && !self.is_open(queue) {
             self.add_work(WorkItem::Close { queue: id, next: ContactId::default() });
+            // Nobody is brought together before all have left.
+            self.add_work(WorkItem::Rematch);
         }
     }
 
