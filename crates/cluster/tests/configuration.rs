@@ -19,7 +19,7 @@ use tandem_routing::{
         AgentSpec, Command as QueueCommand, MembershipSpec, NumberSpec, PlanSpec, QueueSpec,
         Readiness, Rejection as QueueRejection,
     },
-    entity::ContactState,
+    entity::{ContactState, Quotas},
     invariants,
     table::{TableTag, table_byte},
     time::Millis,
@@ -277,6 +277,39 @@ fn bounds_are_kept() {
     assert!(Command::ApplyConfiguration(Box::new(too_large)).check_size().is_err());
 }
 
+// Goal: each tenant has versions of its own: what another one changed in between neither hides the document
+// that goes back nor gets it.
+#[test]
+fn tenants_have_versions_of_their_own() {
+    let mut sim = Sim::center();
+    let acme = name("acme");
+    sim.queue(QueueCommand::PutTenant { name: acme.clone(), quotas: Quotas::default() }).unwrap();
+    let acme = sim.machine.queue().tenant_named(&acme).unwrap();
+    let theirs = QueueCommand::PutQueue { tenant: acme, queue: QueueSpec::named(name("theirs")) };
+    let own_before = sim.machine.configuration_of(TENANT).next_back().unwrap().first;
+    sim.queue(theirs.clone()).unwrap();
+    // The latest row of all is acme's; the default tenant's document goes to its own latest one.
+    let base = sim.machine.configuration_version();
+    propose(&mut sim, apply(base, vec![queue("new", "anybody")])).unwrap();
+    let of = |sim: &Sim, first| sim.machine.configuration().get(&first).cloned().unwrap();
+    assert_eq!(of(&sim, own_before).document, document("before"));
+    assert_eq!(of(&sim, base).document, None, "acme's row has no document of another tenant");
+    assert_eq!(latest(&sim).document, document("after"));
+    let (own, others): (Vec<_>, Vec<_>) = sim
+        .machine
+        .configuration()
+        .iter()
+        .map(|row| row.tenant)
+        .partition(|tenant| *tenant != acme);
+    assert_eq!(sim.machine.configuration_of(TENANT).count(), own.len());
+    assert_eq!(sim.machine.configuration_of(acme).count(), others.len());
+    let mixed = ApplyConfiguration {
+        tenant: acme,
+        ..apply(sim.machine.configuration_version(), vec![theirs, queue("x", "anybody")])
+    };
+    assert!(matches!(propose(&mut sim, mixed), Err(Rejection::Malformed(_))));
+}
+
 // Goal: changes that are made one at a time are one row of the history, with the latest names; the number
 // of rows is bounded, the oldest goes.
 #[test]
@@ -347,11 +380,11 @@ fn a_trial_shows_what_would_happen() {
 
     // Amy rings, three wait for her alone. Without her French nobody could serve them, nor the one for whom
     // she rings, should she not answer.
-    let impact = trial(state, GROUP, &[agent("amy", None, &["sales"])]).unwrap().impact;
+    let impact = trial(state, GROUP, TENANT, &[agent("amy", None, &["sales"])]).unwrap().impact;
     assert_eq!((impact.offered, impact.stranded), (0, 4));
     assert_eq!((impact.queues.len(), impact.queues[0].stranded), (1, 4));
     // Bob and Cy can serve two of them at once.
-    let found = trial(state, GROUP, &[queue("sales", "anybody")]).unwrap();
+    let found = trial(state, GROUP, TENANT, &[queue("sales", "anybody")]).unwrap();
     assert_eq!((found.impact.offered, found.impact.stranded), (2, 0));
     assert_eq!(found.new_skills.len(), 0);
     // A line that is too long: who stands in it stays.
@@ -361,24 +394,25 @@ fn a_trial_shows_what_would_happen() {
         ..QueueSpec::named(name("sales"))
     };
     let short = QueueCommand::PutQueue { tenant: TENANT, queue: short };
-    let impact = trial(state, GROUP, std::slice::from_ref(&short)).unwrap().impact;
+    let impact = trial(state, GROUP, TENANT, std::slice::from_ref(&short)).unwrap().impact;
     assert_eq!((impact.queues.len(), impact.queues[0].over_length), (1, 1));
     assert_eq!(impact.queues[0].name, name("sales"));
     // One agent less, and a longer wait.
     let leaves = agent("bob", Some("german"), &[]);
-    let impact = trial(state, GROUP, &[leaves]).unwrap().impact;
+    let impact = trial(state, GROUP, TENANT, &[leaves]).unwrap().impact;
     let (was, is) = (impact.queues[0].before, impact.queues[0].after);
     assert_eq!((was.agents, is.agents, was.waiting, is.waiting), (3, 2, 4, 4));
     assert!(is.expected_wait > was.expected_wait);
     // A word that is new, and a number: nobody is concerned.
-    let found = trial(state, GROUP, &[queue("new", "klingon"), number("9", "new")]).unwrap();
+    let found =
+        trial(state, GROUP, TENANT, &[queue("new", "klingon"), number("9", "new")]).unwrap();
     assert_eq!(found.new_skills, [name("klingon")].into());
     assert_eq!(found.impact.queues, vec![]);
     assert_eq!(rows(&sim), before);
     // What was so before is no doing of a change.
     sim.queue(short).unwrap();
     let other = [number("9", "sales")];
-    assert_eq!(trial(sim.machine.queue(), GROUP, &other).unwrap().impact.queues, vec![]);
+    assert_eq!(trial(sim.machine.queue(), GROUP, TENANT, &other).unwrap().impact.queues, vec![]);
 }
 
 // Goal: a trial finds everything that is refused, not only the first.
@@ -392,7 +426,7 @@ fn a_trial_finds_all_refusals() {
         agent("dan", None, &["fine"]),
         remove_agent("zoe"),
     ];
-    let refused = trial(sim.machine.queue(), GROUP, &changes).unwrap_err();
+    let refused = trial(sim.machine.queue(), GROUP, TENANT, &changes).unwrap_err();
     assert_eq!(
         refused,
         [
@@ -443,7 +477,7 @@ proptest! {
         for changes in rounds {
             let (before, digest) = (rows(&sim), sim.digest());
             let version = sim.machine.configuration_version();
-            let foretold = trial(sim.machine.queue(), GROUP, &changes);
+            let foretold = trial(sim.machine.queue(), GROUP, TENANT, &changes);
             let reply = propose(&mut sim, apply(version, changes));
             match &reply {
                 Ok(_) => {

@@ -1,4 +1,4 @@
-//! `Config`: the configuration as documents, planned, applied, gone back to, exported.
+//! `Config`: a tenant's configuration as documents, planned, applied, gone back to, exported.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ const PROBLEMS_IN_REFUSAL: usize = 10;
 struct Snapshot {
     state: State,
     version: u64,
-    /// Whether the version in force is kept with a document.
+    /// Whether what is in force is kept with a document.
     kept: bool,
     /// Of the version that is to be gone back to.
     document: Option<Document>,
@@ -42,6 +42,7 @@ struct Snapshot {
 
 /// What is asked for.
 struct Asked {
+    tenant: TenantId,
     sources: Vec<Source>,
     prune: Prune,
     /// Instead of documents.
@@ -55,7 +56,8 @@ impl Config for Api {
         request: Request<api::ConfigPlanRequest>,
     ) -> Result<Response<api::ConfigPlan>, Status> {
         let request = Self::admit(request)?;
-        let asked = asked(request.documents, request.prune, request.version)?;
+        let tenant = self.tenant(&request.tenant).await?;
+        let asked = asked(tenant, request.documents, request.prune, request.version)?;
         let (as_of, base, _, made) = self.make_plan(asked).await?;
         let mut reply = match made {
             Ok(plan) => show_plan(&plan),
@@ -73,7 +75,8 @@ impl Config for Api {
         request: Request<api::ConfigApplyRequest>,
     ) -> Result<Response<api::ConfigApplied>, Status> {
         let (request, within) = Self::admit_change(request)?;
-        let asked = asked(request.documents, request.prune, None)?;
+        let tenant = self.tenant(&request.tenant).await?;
+        let asked = asked(tenant, request.documents, request.prune, None)?;
         let meant =
             Meant { base: request.base_version, author: request.author, comment: request.comment };
         self.carry_out(asked, meant, request.idempotency_key, within).await
@@ -84,7 +87,8 @@ impl Config for Api {
         request: Request<api::ConfigRollbackRequest>,
     ) -> Result<Response<api::ConfigApplied>, Status> {
         let (request, within) = Self::admit_change(request)?;
-        let asked = asked(Vec::new(), !request.keep_new, Some(request.version))?;
+        let tenant = self.tenant(&request.tenant).await?;
+        let asked = asked(tenant, Vec::new(), !request.keep_new, Some(request.version))?;
         let meant =
             Meant { base: request.base_version, author: request.author, comment: request.comment };
         self.carry_out(asked, meant, request.idempotency_key, within).await
@@ -95,10 +99,11 @@ impl Config for Api {
         request: Request<api::ConfigHistoryRequest>,
     ) -> Result<Response<api::ConfigHistory>, Status> {
         let asked = Self::admit(request)?;
+        let tenant = self.tenant(&asked.tenant).await?;
         let now = self.core()?.clock.now();
         let (as_of, (version, mut rows)) = self
             .read(asked.consistency, |machine| {
-                let rows: Vec<_> = own_versions(machine).cloned().collect();
+                let rows: Vec<_> = machine.configuration_of(tenant).cloned().collect();
                 (machine.configuration_version(), rows)
             })
             .await?;
@@ -123,6 +128,7 @@ impl Config for Api {
         request: Request<api::ConfigExportRequest>,
     ) -> Result<Response<api::ConfigExport>, Status> {
         let asked = Self::admit(request)?;
+        let tenant = self.tenant(&asked.tenant).await?;
         let (as_of, version, document) = match asked.version {
             None => {
                 let (as_of, (version, state)) = self
@@ -130,12 +136,13 @@ impl Config for Api {
                         (machine.configuration_version(), machine.queue().clone())
                     })
                     .await?;
-                let export = move || configuration::export(&state, TenantId::DEFAULT);
+                let export = move || configuration::export(&state, tenant);
                 (as_of, version, aside(export).await?)
             }
             Some(version) => {
-                let (as_of, document) =
-                    self.read(asked.consistency, |machine| document_of(machine, version)).await?;
+                let (as_of, document) = self
+                    .read(asked.consistency, |machine| document_of(machine, tenant, version))
+                    .await?;
                 (as_of, version, text_of(version, document.as_ref())?)
             }
         };
@@ -158,15 +165,16 @@ impl Api {
     ) -> Result<(api::AsOf, u64, bool, Result<Plan, NoPlan>), Status> {
         // What the leader would do now, as well as this node knows it.
         let consistency = api::Consistency::Linearizable.into();
-        let (as_of, found) =
-            self.read(consistency, |machine| snapshot(machine, asked.version)).await?;
+        let (as_of, found) = self
+            .read(consistency, |machine| snapshot(machine, asked.tenant, asked.version))
+            .await?;
         let Snapshot { state, version, kept, document } = found;
-        let Asked { mut sources, prune, version: back_to } = asked;
+        let Asked { tenant, mut sources, prune, version: back_to } = asked;
         if let Some(back_to) = back_to {
             let text = text_of(back_to, document.as_ref())?;
             sources = vec![Source { name: format!("version {back_to}"), text }];
         }
-        let made = aside(move || configuration::plan(&state, TenantId::DEFAULT, &sources, prune));
+        let made = aside(move || configuration::plan(&state, tenant, &sources, prune));
         Ok((as_of, version, kept, made.await?))
     }
 
@@ -186,7 +194,7 @@ impl Api {
         }
         let (request, restores) = (fingerprint(&asked), asked.version);
         let mut apply = ApplyConfiguration {
-            tenant: TenantId::DEFAULT,
+            tenant: asked.tenant,
             base: meant.base.unwrap_or_default(),
             request,
             changes: Vec::new(),
@@ -261,6 +269,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 fn asked(
+    tenant: TenantId,
     documents: Vec<api::ConfigDocument>,
     prune: bool,
     version: Option<u64>,
@@ -284,7 +293,7 @@ fn asked(
     let source =
         |document: api::ConfigDocument| Source { name: document.name, text: document.text };
     let prune = if prune { Prune::Yes } else { Prune::No };
-    Ok(Asked { sources: documents.into_iter().map(source).collect(), prune, version })
+    Ok(Asked { tenant, sources: documents.into_iter().map(source).collect(), prune, version })
 }
 
 /// Tells what is asked for, so that a repeat is known.
@@ -297,25 +306,19 @@ fn fingerprint(asked: &Asked) -> u128 {
     row_hash(&asked.version.unwrap_or_default().to_be_bytes(), &bytes)
 }
 
-fn own_versions(machine: &Machine) -> impl Iterator<Item = &ConfigurationVersion> {
-    let own = [TenantId::CLUSTER, TenantId::DEFAULT];
-    machine.configuration().iter().filter(move |row| own.contains(&row.tenant))
-}
-
-fn snapshot(machine: &Machine, back_to: Option<u64>) -> Snapshot {
-    let version = machine.configuration_version();
+fn snapshot(machine: &Machine, tenant: TenantId, back_to: Option<u64>) -> Snapshot {
+    let latest = machine.configuration_of(tenant).next_back();
     Snapshot {
         state: machine.queue().clone(),
-        version,
-        kept: document_of(machine, version).is_some(),
-        document: back_to.and_then(|version| document_of(machine, version)),
+        version: machine.configuration_version(),
+        kept: latest.is_some_and(|row| row.document.is_some()),
+        document: back_to.and_then(|version| document_of(machine, tenant, version)),
     }
 }
 
-/// The document that a version is kept with.
-fn document_of(machine: &Machine, version: u64) -> Option<Document> {
-    let row = machine.configuration().iter().find(|row| row.last == version)?;
-    row.document.clone().filter(|document| document.tenant == TenantId::DEFAULT)
+/// The document that a version of a tenant is kept with.
+fn document_of(machine: &Machine, tenant: TenantId, version: u64) -> Option<Document> {
+    machine.configuration_of(tenant).find(|row| row.last == version)?.document.clone()
 }
 
 fn not_kept(version: u64) -> Status {

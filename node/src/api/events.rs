@@ -53,6 +53,10 @@ impl Events for Api {
         request: Request<api::WatchEventsRequest>,
     ) -> Result<Response<Batches>, Status> {
         let asked = Self::admit(request)?;
+        if !asked.tenant.is_empty() {
+            // A name that nobody has would be shown nothing for ever.
+            self.tenant(&asked.tenant).await?;
+        }
         let core = self.core()?;
         let place = Arc::clone(&self.consumers).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(
@@ -137,8 +141,9 @@ impl Wanted {
         let queues = || event.queues.iter().chain(&event.left_queues);
         let named =
             event.queue == *queue || event.to_queue == *queue || queues().any(|q| q == queue);
-        (self.tenant.is_empty() || event.tenant == self.tenant)
-            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+        // What belongs to no tenant, sites, is everybody's.
+        let own = self.tenant.is_empty() || event.tenant.is_empty() || event.tenant == self.tenant;
+        own && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (queue.is_empty() || named)
             && (self.agent.is_empty() || event.agent == self.agent)
     }
@@ -347,6 +352,9 @@ mod tests {
             assert_eq!(wanted.takes(&event), takes, "{request:?}");
         }
         let serves = api::Event { left_queues: vec![text("sales")], ..api::Event::default() };
+        let site = api::Event { kind: text("site-changed"), ..api::Event::default() };
+        let of_acme = asked(api::WatchEventsRequest { tenant: text("acme"), ..request() }).unwrap();
+        assert!(of_acme.takes(&site), "sites are everybody's");
         let of_sales =
             asked(api::WatchEventsRequest { queue: text("sales"), ..request() }).unwrap();
         assert!(of_sales.takes(&serves));

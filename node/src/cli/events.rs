@@ -50,9 +50,9 @@ pub(super) struct Arguments {
     /// Only events that name this agent.
     #[arg(long, default_value = "")]
     agent: String,
-    /// Only events of this tenant.
-    #[arg(long, default_value = "")]
-    tenant: String,
+    /// Events of all tenants, instead of those of --tenant.
+    #[arg(long)]
+    all_tenants: bool,
     /// Only events of these kinds, with commas: contact-entered,contact-left (docs/operating/events.md).
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<String>,
@@ -103,9 +103,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     });
     let usual = if arguments.until_now { Place::Oldest } else { Place::Now };
     let end = if arguments.until_now { EventEnd::Now } else { EventEnd::Never };
+    let tenant = if arguments.all_tenants { String::new() } else { session.tenant() };
     let request = WatchEventsRequest {
         end: end.into(),
-        tenant: arguments.tenant,
+        tenant,
         kinds: arguments.kind,
         queue: arguments.queue,
         agent: arguments.agent,

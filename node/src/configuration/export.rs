@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use tandem_cluster::ids::TenantId;
+
 use super::{current::Whole, entries::Entry};
 
 /// What stands before everything.
@@ -10,9 +12,11 @@ const HEAD: &str = "# Sites, queues, numbers and agents: tandem config plan FILE
                     # Passwords of phones are not in it.\n";
 
 /// A configuration as text.
-pub(super) fn text(whole: &Whole) -> String {
+pub(super) fn text(tenant: TenantId, whole: &Whole) -> String {
     let mut text = String::from(HEAD);
-    whole.sites.values().for_each(|row| entry(&mut text, row));
+    if tenant == TenantId::DEFAULT {
+        whole.sites.values().for_each(|row| entry(&mut text, row));
+    }
     whole.queues.values().for_each(|row| entry(&mut text, row));
     whole.numbers.values().for_each(|row| entry(&mut text, row));
     whole.agents.values().for_each(|row| entry(&mut text, row));

@@ -117,7 +117,7 @@ pub fn plan(
     let current = Whole::of(state, tenant);
     let texts = Texts::of(sources);
     let mut said = document::read(&texts);
-    check_new_sites(&mut said, &current);
+    check_sites(&mut said, tenant, &current);
     if said.syntax == Syntax::Sound {
         said.check_references(&current, prune);
     }
@@ -128,7 +128,7 @@ pub fn plan(
     let differences = diff::differences(&current, &target);
     let steps = diff::steps(tenant, &current, &target);
     let commands: Vec<Command> = steps.iter().map(|step| step.command.clone()).collect();
-    let found = trial(state, GroupId(0), &commands)
+    let found = trial(state, GroupId(0), tenant, &commands)
         .map_err(|refused| NoPlan::Refused(refusals(&said, &texts, &steps, &refused)))?;
     let after = Whole::of(&found.after, tenant);
     debug_assert_eq!(after, target, "the commands lead to what was asked for");
@@ -140,8 +140,8 @@ pub fn plan(
         impact: found.impact,
         new_skills: found.new_skills,
         warnings: Vec::new(),
-        before: pack::pack(tenant, &export::text(&current)),
-        after: pack::pack(tenant, &export::text(&after)),
+        before: pack::pack(tenant, &export::text(tenant, &current)),
+        after: pack::pack(tenant, &export::text(tenant, &after)),
         changes: Vec::new(),
     };
     plan.warnings = warnings::of(&said, &texts, &differences, &target, &plan);
@@ -156,10 +156,10 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The whole configuration of a tenant as one document.
+/// The whole configuration of a tenant as one document; the sites with the tenant that every cluster has.
 #[must_use]
 pub fn export(state: &State, tenant: TenantId) -> String {
-    export::text(&Whole::of(state, tenant))
+    export::text(tenant, &Whole::of(state, tenant))
 }
 
 /// A kept document as text; `None` when this program cannot read it.
@@ -185,9 +185,17 @@ pub fn compare(before: &str, after: &str) -> Vec<Change> {
     diff::differences(&whole(before), &whole(after)).into_iter().map(change).collect()
 }
 
-/// A site that nobody knows has no region.
-fn check_new_sites(said: &mut Said, current: &Whole) {
+/// A site that nobody knows has no region; sites are everybody's, and stand with the tenant that every
+/// cluster has.
+fn check_sites(said: &mut Said, tenant: TenantId, current: &Whole) {
     for (name, site) in &said.sites {
+        if tenant != TenantId::DEFAULT {
+            let text = format!(
+                "site {name} is all tenants': configure it without --tenant, in a file of its own"
+            );
+            said.problems.push((site.at, text));
+            continue;
+        }
         if site.entry.region.is_none() && !current.sites.contains_key(name) {
             let text = format!("site {name} is new: say its region (a failure domain)");
             said.problems.push((site.at, text));

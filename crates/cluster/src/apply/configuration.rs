@@ -59,12 +59,15 @@ impl Machine {
         changes.iter().filter_map(leaver).collect()
     }
 
-    /// Keeps the document of a version that has none.
+    /// Keeps the document of a tenant's latest version, if it has none.
     fn keep_document(&mut self, version: u64, tenant: TenantId, document: Option<&Document>) {
         let Some(document) = document else { return };
-        let Some(latest) = self.latest_version().map(|row| row.first) else {
-            // Nothing was configured since versions are counted.
-            self.add_version(version, tenant, Made::Found, Some(document.clone()));
+        // What others changed since then is not in it.
+        let Some(latest) = self.configuration_of(tenant).next_back().map(|row| row.first) else {
+            if self.configuration.is_empty() {
+                // Nothing was configured since versions are counted.
+                self.add_version(version, tenant, Made::Found, Some(document.clone()));
+            }
             return;
         };
         self.configuration.update(&latest, |row| {
@@ -118,6 +121,18 @@ impl Machine {
 
     fn latest_version(&self) -> Option<&ConfigurationVersion> {
         self.configuration.iter().next_back()
+    }
+
+    /// The versions of a tenant's configuration that are kept, the oldest first. Sites, which are
+    /// everybody's, count with those of the tenant that every cluster has.
+    pub fn configuration_of(
+        &self,
+        tenant: TenantId,
+    ) -> impl DoubleEndedIterator<Item = &ConfigurationVersion> {
+        let sites = tenant == TenantId::DEFAULT;
+        self.configuration
+            .iter()
+            .filter(move |row| row.tenant == tenant || sites && row.tenant == TenantId::CLUSTER)
     }
 
     /// The version of the configuration that is in force; 0 before anything was configured.

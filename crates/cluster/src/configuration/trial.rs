@@ -15,7 +15,7 @@ use tandem_routing::{
 };
 
 use crate::{
-    ids::{ContactId, GroupId, QueueId},
+    ids::{ContactId, GroupId, QueueId, TenantId},
     limits::TRIAL_ENTRIES_MAX,
 };
 
@@ -75,7 +75,7 @@ pub struct Standing {
     pub expected_wait: Option<Millis>,
 }
 
-/// Tries changes on a copy of a state, all at once.
+/// Tries changes on a copy of a state, all at once; tells what they do to those who wait for a tenant.
 ///
 /// # Errors
 /// Every change that is refused, by its place in `changes`; what is refused only because an earlier one was
@@ -83,6 +83,7 @@ pub struct Standing {
 pub fn trial(
     state: &State,
     group: GroupId,
+    tenant: TenantId,
     changes: &[QueueCommand],
 ) -> Result<Trial, Vec<(usize, QueueRejection)>> {
     let mut after = state.clone();
@@ -113,7 +114,7 @@ pub fn trial(
         QueueReply::Put { new_skills } => new_skills,
         _ => Vec::new(),
     });
-    let impact = impact(state, &after, &events);
+    let impact = impact(state, &after, tenant, &events);
     Ok(Trial { impact, new_skills: new_skills.collect(), after })
 }
 
@@ -137,8 +138,9 @@ fn refusals(
     found
 }
 
-fn impact(before: &State, after: &State, events: &[Event]) -> Impact {
-    let waited = |id: &ContactId| before.contacts().get(id).is_some_and(Contact::is_waiting);
+fn impact(before: &State, after: &State, tenant: TenantId, events: &[Event]) -> Impact {
+    let own = |id: &ContactId| before.contacts().get(id).filter(|row| row.tenant == tenant);
+    let waited = |id: &ContactId| own(id).is_some_and(Contact::is_waiting);
     let mut offered = BTreeSet::new();
     let mut moved = BTreeSet::new();
     let mut overflowed = BTreeSet::new();
@@ -153,19 +155,25 @@ fn impact(before: &State, after: &State, events: &[Event]) -> Impact {
         };
     }
     let count = |set: &BTreeSet<ContactId>| small(set.iter().filter(|id| waited(id)).count());
-    let stranded = stranded(before, after);
+    let mut stranded = stranded(before, after);
+    stranded.retain(|id| own(id).is_some());
     Impact {
         offered: count(&offered),
         stranded: small(stranded.len()),
         moved: count(&moved),
         overflowed: count(&overflowed),
         ended: count(&ended),
-        queues: queues(before, after, &stranded),
+        queues: queues(before, after, tenant, &stranded),
         unfinished: if after.has_work() { Unfinished::Yes } else { Unfinished::No },
     }
 }
 
-fn queues(before: &State, after: &State, stranded: &[ContactId]) -> Vec<QueueImpact> {
+fn queues(
+    before: &State,
+    after: &State,
+    tenant: TenantId,
+    stranded: &[ContactId],
+) -> Vec<QueueImpact> {
     let mut stranded_in: BTreeMap<QueueId, u32> = BTreeMap::new();
     for contact in stranded.iter().filter_map(|id| before.contacts().get(id)) {
         *stranded_in.entry(contact.queue).or_default() += 1;
@@ -179,6 +187,7 @@ fn queues(before: &State, after: &State, stranded: &[ContactId]) -> Vec<QueueImp
     let mut rows = Vec::new();
     for id in ids {
         let queue = after.queues().get(id).or_else(|| before.queues().get(id));
+        let queue = queue.filter(|queue| queue.tenant == tenant);
         let Some(name) = queue.map(|queue| queue.name.clone()) else { continue };
         let (before_it, after_it) = (standing(&old, id), standing(&new, id));
         let over_before = over(before, id, before_it.waiting);

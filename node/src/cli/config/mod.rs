@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 enum Command {
     /// Show what files would change, and what that would do to those who wait. Changes nothing.
     #[command(
-        after_help = "Examples:\n  tandem config plan center.toml\n  tandem config plan sites.toml queues/ --prune --output json\n\nWhat may stand in files: docs/operating/configuration-as-files.md"
+        after_help = "Examples:\n  tandem config plan center.toml\n  tandem config plan sites.toml queues/ --prune --output json\n  tandem config plan acme/ --tenant acme\n\nWhat may stand in files: docs/operating/configuration-as-files.md"
     )]
     Plan {
         #[command(flatten)]
@@ -117,26 +117,30 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     block_on(async {
         match arguments.command {
             Command::Plan { documents } => {
-                let plan = plan(&session, documents.request()?).await?;
+                let plan = plan(&session, documents.request(&session)?).await?;
                 output::print(form, &plan, show::plan)?;
                 sound(&plan)
             }
             Command::Apply { documents, meant } => {
-                let request = documents.request()?;
+                let request = documents.request(&session)?;
                 let reply = apply(&session, request, meant).await?;
                 output::print(form, &reply, applied)
             }
             Command::Rollback { to, keep_new, meant } => {
+                let (tenant, version) = (session.tenant(), Some(to));
                 let request =
-                    ConfigPlanRequest { prune: !keep_new, version: Some(to), ..<_>::default() };
+                    ConfigPlanRequest { prune: !keep_new, version, tenant, documents: Vec::new() };
                 let reply = apply(&session, request, meant).await?;
                 output::print(form, &reply, applied)
             }
             Command::History { of, reading } => {
-                let request =
-                    ConfigHistoryRequest { consistency: reading.consistency.into(), version: of };
+                let (consistency, tenant) = (reading.consistency.into(), session.tenant());
+                let request = ConfigHistoryRequest { consistency, version: of, tenant };
                 let reply = session
-                    .look(|channel| async move { client(channel).history(request).await })
+                    .look(|channel| {
+                        let request = request.clone();
+                        async { client(channel).history(request).await }
+                    })
                     .await?;
                 output::print(form, &reply, |reply| match of {
                     None => show::history(reply),
@@ -144,10 +148,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
                 })
             }
             Command::Export { of, reading } => {
-                let request =
-                    ConfigExportRequest { consistency: reading.consistency.into(), version: of };
+                let (consistency, tenant) = (reading.consistency.into(), session.tenant());
+                let request = ConfigExportRequest { consistency, version: of, tenant };
                 let reply = session
-                    .look(|channel| async move { client(channel).export(request).await })
+                    .look(|channel| {
+                        let request = request.clone();
+                        async { client(channel).export(request).await }
+                    })
                     .await?;
                 output::print(form, &reply, |reply: &ConfigExport| reply.document.clone())
             }
@@ -156,9 +163,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
 }
 
 impl Documents {
-    fn request(&self) -> Result<ConfigPlanRequest, CliError> {
+    fn request(&self, session: &Session) -> Result<ConfigPlanRequest, CliError> {
         let documents = files::read(&self.paths)?;
-        Ok(ConfigPlanRequest { documents, prune: self.prune, version: None })
+        let tenant = session.tenant();
+        Ok(ConfigPlanRequest { documents, prune: self.prune, version: None, tenant })
     }
 }
 
@@ -206,7 +214,7 @@ async fn apply(
     let (author, comment, idempotency_key) = (meant.author, meant.comment, session.key());
     match request.version {
         Some(version) => {
-            let keep_new = !request.prune;
+            let (keep_new, tenant) = (!request.prune, request.tenant);
             let request = ConfigRollbackRequest {
                 version,
                 keep_new,
@@ -214,6 +222,7 @@ async fn apply(
                 author,
                 comment,
                 idempotency_key,
+                tenant,
             };
             session
                 .change(|channel| {
@@ -223,7 +232,7 @@ async fn apply(
                 .await
         }
         None => {
-            let ConfigPlanRequest { documents, prune, .. } = request;
+            let ConfigPlanRequest { documents, prune, tenant, .. } = request;
             let request = ConfigApplyRequest {
                 documents,
                 prune,
@@ -231,6 +240,7 @@ async fn apply(
                 author,
                 comment,
                 idempotency_key,
+                tenant,
             };
             session
                 .change(|channel| {

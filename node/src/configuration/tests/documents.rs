@@ -116,7 +116,7 @@ fn every_mistake_has_its_place() {
         ),
         (
             "[[queue]]\nname = 'a'\nsite_choice = true\n",
-            "a.toml:3:15: this must be one of any, nearest, weighted, not true or false",
+            "a.toml:3:15: this must be one of any, nearest, weighted, balanced, not true or false",
         ),
         (
             "[[queue]]\nname = 'a'\nstep = 5\n",

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tandem_routing::{
-    command::{AgentRules, AgentSpec, NumberRules, NumberSpec, QueueSpec},
-    entity::{SiteChoice, Tier},
+    command::{AgentRules, AgentSpec, Command, NumberRules, NumberSpec, QueueSpec},
+    entity::{Quotas, SiteChoice, Tier},
     name::Name,
     requirement::{NamedRequirement, Requirement},
     rules::{
@@ -20,7 +20,7 @@ use tandem_routing::{
 
 use super::{TENANT, apply, sources};
 use crate::configuration::{
-    Prune,
+    NoPlan, Prune,
     current::Whole,
     entries::{AgentEntry, NumberEntry, QueueEntry, SiteEntry},
     export, plan,
@@ -254,7 +254,36 @@ fn only_known(requirement: &mut NamedRequirement, agents: &BTreeSet<Name>) {
 
 /// A configuration as text.
 fn text(whole: &Whole) -> String {
-    crate::configuration::export::text(whole)
+    crate::configuration::export::text(super::TENANT, whole)
+}
+
+// Goal: a tenant's documents are about its own things: others' are neither shown, touched nor pruned, those
+// who wait elsewhere are not counted, and sites are not its to change.
+#[test]
+fn tenants_have_documents_of_their_own() {
+    let mut state = super::center();
+    let quotas = Quotas::default();
+    super::carry_out(&mut state, &[Command::PutTenant { name: "acme".parse().unwrap(), quotas }]);
+    let acme = state.tenant_named(&"acme".parse().unwrap()).unwrap();
+    let theirs = "[[queue]]\nname = \"sales\"\nrequirement = \"klingon\"\n\
+                  [[agent]]\nname = \"worf\"\nsite = \"lon\"\nqueues = [\"sales\"]\n";
+    let before = export(&state, TENANT);
+    let made = plan(&state, acme, &sources(&[theirs]), Prune::Yes).expect("a plan");
+    assert_eq!(made.changes.len(), 2, "{:?}", made.changes);
+    super::carry_out(&mut state, &made.commands);
+    assert_eq!(export(&state, TENANT), before, "the default tenant's is as it was");
+    let shown = export(&state, acme);
+    assert!(shown.contains("klingon") && shown.contains("worf"), "{shown}");
+    assert!(!shown.contains("[[site]]") && !shown.contains("amy"), "{shown}");
+    let again = plan(&state, acme, &sources(&[&shown]), Prune::Yes).expect("a plan");
+    assert_eq!(again.commands, vec![]);
+    let site = "[[site]]\nname = \"lon\"\nweight = 5\n";
+    let refused = plan(&state, acme, &sources(&[site]), Prune::No).expect_err("not theirs");
+    let NoPlan::Documents(problems) = refused else { panic!("{refused:?}") };
+    assert!(
+        problems[0].to_string().starts_with("a.toml:1:1: site lon is all tenants'"),
+        "{problems:?}"
+    );
 }
 
 proptest! {
