@@ -27,7 +27,7 @@ pub(super) struct Difference {
     pub(super) fields: Vec<FieldChange>,
 }
 
-/// See [`Difference`].
+/// What becomes of a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// It is new.

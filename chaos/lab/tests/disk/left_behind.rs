@@ -199,6 +199,12 @@ fn a_killed_process_leaves_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    // Else it would open a file of the folder beneath, and never see an end.
+    let since = Instant::now();
+    while std::fs::metadata(holder.folder.path().join("mount/data")).is_err() {
+        assert!(since.elapsed() < PATIENCE, "the program does not write");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     holder.child.kill().unwrap();
     holder.child.wait().unwrap();
     user.wait().unwrap();
