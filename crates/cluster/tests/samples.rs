@@ -43,8 +43,8 @@ use tandem_routing::{
     },
     name::CallerNumber,
     rules::{
-        AfterDecline, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules, Overflow,
-        OwnRequirement, Stage, Step, Target, Trigger, Urgency, Urgent,
+        AfterDecline, Also, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules,
+        Overflow, OwnRequirement, Stage, Step, Target, Trigger, Urgency, Urgent,
     },
     strategy::Strategy,
     table::{decode_row, encode_row},
@@ -239,6 +239,7 @@ fn queue_commands() -> Vec<QueueCommand> {
                     moves_per_minute_max: 60,
                 },
                 answer_within: Millis(30_000),
+                also: vec![Also { after: Millis(45_000), queue: name("support") }],
                 overflow: vec![
                     Overflow { when: Trigger::Unstaffed, to: Target::Away },
                     Overflow {
@@ -590,6 +591,7 @@ fn decision(offer: OfferNumber, agent: AgentId) -> Decision {
         at: ClusterTime(96_000),
         agent,
         site: SiteId(2),
+        queue: QueueId(1),
         occasion: Occasion::Sweep,
         choice: Choice::PreferredSite,
         strategy: Strategy::FewestContacts,
@@ -612,6 +614,8 @@ fn contact_of_version_1(row: &Contact) -> Contact {
         visited: Vec::new(),
         failed_offers: Vec::new(),
         came_as: 0,
+        also: Vec::new(),
+        via: None,
         ..row.clone()
     }
 }

@@ -65,8 +65,29 @@ pub fn why_not(state: &State, contact: &Contact, agent: &Agent) -> Option<WhyNot
     if !matches!(contact.state, ContactState::Queued | ContactState::Unconfirmed) {
         return None;
     }
+    let seen = contact.seen_by_all();
+    // The reason of the queue by which they are nearest to each other.
+    seen.iter().map(|seen| why_not_in(state, seen, agent)).max_by_key(nearness)
+}
+
+/// How near an agent is to a contact by a reason: what they cannot do keeps them further apart than what they
+/// do at the moment.
+fn nearness(reason: &WhyNot) -> u8 {
+    match reason {
+        WhyNot::ServesOtherQueues => 0,
+        WhyNot::Lacks(_) => 1,
+        WhyNot::InReserve(_) => 2,
+        WhyNot::KeptForSite(..) => 4,
+        WhyNot::HeldFor(_) => 5,
+        WhyNot::UnderWay => 6,
+        _ => 3,
+    }
+}
+
+/// The same for one of the contact's queues.
+fn why_not_in(state: &State, contact: &Contact, agent: &Agent) -> WhyNot {
     let takes = |site| state.sites().get(&site).is_some_and(|row| row.takes_contacts());
-    Some(if !agent.queues.contains(&contact.queue) {
+    if !agent.queues.contains(&contact.queue) {
         WhyNot::ServesOtherQueues
     } else if let lacks @ [_, ..] = &*unmet(&contact.requirement, &agent.abilities()) {
         WhyNot::Lacks(lacks.to_vec())
@@ -89,7 +110,7 @@ pub fn why_not(state: &State, contact: &Contact, agent: &Agent) -> Option<WhyNot
         WhyNot::HeldFor(other)
     } else {
         WhyNot::UnderWay
-    })
+    }
 }
 
 fn reserve(contact: &Contact, agent: &Agent) -> Option<u8> {
@@ -159,6 +180,7 @@ pub fn then(state: &State, contact: &Contact, decision: &Decision, agent: &Agent
     if decision.next.is_some_and(|next| next.agent == agent.id) {
         return Then::Next;
     }
+    let contact = &*contact.seen_in(decision.queue);
     let asked = Contact { stage: decision.stage, ..contact.clone() };
     if !agent.queues.contains(&contact.queue) {
         return Then::Not(WhyNot::ServesOtherQueues);

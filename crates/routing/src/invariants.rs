@@ -154,11 +154,10 @@ pub(crate) fn may_talk(state: &State, contact: &Contact, agent: &Agent) -> bool 
 /// True while a contact ahead of this one is being confirmed that this agent could be offered, by the
 /// rows alone.
 pub(crate) fn is_held(state: &State, contact: &Contact, agent: &Agent) -> bool {
-    state.contacts().iter().any(|other| {
-        other.holds_agents()
-            && other.wait_key() < contact.wait_key()
-            && may_talk(state, other, agent)
-    })
+    let doubted = state.contacts().iter().filter(|other| other.holds_agents());
+    doubted
+        .flat_map(Contact::seen_by_all)
+        .any(|other| other.wait_key() < contact.wait_key() && may_talk(state, &other, agent))
 }
 
 /// What is said to people about a pair says the same as the rules.
@@ -166,7 +165,10 @@ fn explanations(state: &State, found: &mut Vec<Violation>) {
     for contact in state.contacts().iter().filter(|row| row.state == ContactState::Queued) {
         for agent in state.agents().iter() {
             let said = why_not(state, contact, agent);
-            let free = may_talk(state, contact, agent) && !is_held(state, contact, agent);
+            let free = contact
+                .seen_by_all()
+                .iter()
+                .any(|seen| may_talk(state, seen, agent) && !is_held(state, seen, agent));
             let detail = ((said == Some(WhyNot::UnderWay)) != free)
                 .then(|| format!("{} and {}: {said:?}, and free is {free}", contact.id, agent.id));
             push(found, "explain", detail);

@@ -80,6 +80,8 @@ pub const PLANS_KEPT: usize = 100;
 pub const PLAN_STEPS_MAX: u8 = 20;
 /// Agents that one rebalance plan moves.
 pub const PLAN_AGENTS_MAX: usize = 1_000;
+/// Further queues in which contacts of one queue wait as well.
+pub const ALSO_MAX: usize = 3;
 /// Overflow rules of one queue.
 pub const OVERFLOWS_MAX: usize = 8;
 /// Queues that one contact may leave.

@@ -46,9 +46,20 @@ impl State {
         if contact.state != ContactState::Queued || self.rematch_is_due() {
             return;
         }
-        if let Some(chosen) = self.best_agent(contact) {
+        if let Some(chosen) = self.best_agent_of_any_queue(contact) {
             self.make_offer(id, chosen, Occasion::ContactWanted, events);
         }
+    }
+
+    /// The best available agent for a waiting contact: of the queue where it stands furthest in front, if
+    /// there is one.
+    fn best_agent_of_any_queue(&self, contact: &Contact) -> Option<Chosen> {
+        if contact.also.is_empty() {
+            return self.best_agent(contact);
+        }
+        let mut views = contact.seen_by_all();
+        views.sort_by_key(|view| (view.wait_key(), view.queue));
+        views.iter().find_map(|view| self.best_agent(view))
     }
 
     /// Offers the contact that goes first to an agent who became available.
@@ -57,13 +68,14 @@ impl State {
         if !self.is_available(agent) || self.rematch_is_due() {
             return;
         }
-        if let Some(contact) = self.first_contact(agent) {
+        if let Some((key, queue)) = self.first_contact(agent) {
             // Nobody else who is ready may serve it, or it would not wait.
+            let contact = key.contact();
             let row = self.contacts.get(&contact);
             let alone = row.is_some_and(|row| row.preferred.is_some());
             let choice = if alone { Choice::Preferred } else { Choice::Best };
-            let key = row.map(|row| self.key_of(agent, row));
-            let chosen = Chosen { key: key.unwrap_or_default(), choice, next: None };
+            let key = self.key_of(agent, queue);
+            let chosen = Chosen { key, queue, choice, next: None };
             self.make_offer(contact, chosen, Occasion::AgentReady, events);
         }
     }
@@ -94,26 +106,27 @@ impl State {
         let ready = self.index.ready_agents();
         let first = |state: &Self, agent: AgentId| {
             let row = state.agents.get(&agent).filter(|row| state.is_available(row))?;
-            let contact = state.first_contact(row)?;
-            Some((state.contacts.get(&contact)?.wait_key(), agent))
+            let (key, queue) = state.first_contact(row)?;
+            Some((key, queue, agent))
         };
-        let mut firsts: BTreeSet<(WaitKey, AgentId)> =
+        let mut firsts: BTreeSet<(WaitKey, QueueId, AgentId)> =
             ready.into_iter().filter_map(|agent| first(self, agent)).collect();
         let mut made = 0;
         while made < budget {
-            let Some((key, agent)) = firsts.pop_first() else { break };
+            let Some((key, queue, agent)) = firsts.pop_first() else { break };
             let id = key.contact();
             let waits =
                 self.contacts.get(&id).filter(|contact| contact.state == ContactState::Queued);
             // Who was first has been offered to another one meanwhile: somebody behind them may be.
-            if let Some(chosen) = waits.and_then(|contact| self.best_agent(contact)) {
+            if let Some(chosen) = waits.and_then(|contact| self.best_agent(&contact.seen_in(queue)))
+            {
                 self.make_offer(id, chosen, Occasion::Sweep, events);
                 made += 1;
                 if self.rematch_is_due() {
                     break;
                 }
             }
-            firsts.extend(first(self, agent).filter(|next| next.0 != key));
+            firsts.extend(first(self, agent).filter(|next| (next.0, next.1) != (key, queue)));
         }
         made
     }
@@ -127,10 +140,16 @@ impl State {
         let mut made = 0;
         while made < budget {
             let Some(head) = heads.pop_first() else { break };
-            let (id, Head { key, class, kept_for }) = (head.key.contact(), head);
-            let chosen = self.contacts.get(&id).and_then(|contact| self.best_agent(contact));
-            let Some(chosen) = chosen else { continue };
+            let (id, Head { key, queue, class, kept_for }) = (head.key.contact(), head);
             let line = self.index.class(class).map(|class| class.line(Standing::Waiting));
+            let Some(contact) = self.contacts.get(&id) else { continue };
+            if contact.state != ContactState::Queued {
+                // It went by another of its queues.
+                let next = line.and_then(|line| line.next(kept_for, key));
+                heads.extend(next.map(|key| Head { key, ..head }));
+                continue;
+            }
+            let Some(chosen) = self.best_agent(&contact.seen_in(queue)) else { continue };
             // The agent of a line of one's own is gone with the offer.
             let next = line.filter(|_| !matches!(kept_for, KeptFor::Agent(_)));
             let next = next.and_then(|line| line.next(kept_for, key));
@@ -151,7 +170,10 @@ impl State {
             .find(|(_, class)| {
                 self.index.class(*class).is_some_and(|class| self.index.meets(agent, class))
             })
-            .map(|(key, class)| Head { key, class, kept_for: KeptFor::Agent(agent) })
+            .and_then(|(key, class)| {
+                let queue = self.index.class(class)?.queue;
+                Some(Head { key, queue, class, kept_for: KeptFor::Agent(agent) })
+            })
     }
 
     /// Ends what agents were held for: those who are free are matched anew. Takes the contact as it
@@ -164,7 +186,10 @@ impl State {
             let mut sites = self.index.sites_with_agents();
             sites.any(|site| self.index.first_ready(class, site, None, None).is_some())
         };
-        if held_for.holds_agents() && self.index.class_of(held_for).is_some_and(anybody) {
+        let held = |contact: &Contact| self.index.class_of(contact).is_some_and(anybody);
+        if held_for.holds_agents()
+            && (held(held_for) || held_for.elsewhere().any(|other| held(&other)))
+        {
             self.add_work(WorkItem::Rematch);
         }
     }
@@ -177,7 +202,7 @@ impl State {
         }
     }
 
-    /// The best available agent for a waiting contact, by its queue's choice of site, then its strategy,
+    /// The best available agent for a waiting contact as a queue sees it, by its queue's choice of site, then its strategy,
     /// then the longest idle, then the lower id. Not the one whose phone dropped it, if there is another.
     fn best_agent(&self, contact: &Contact) -> Option<Chosen> {
         if let Some(preferred) = contact.preferred {
@@ -188,19 +213,19 @@ impl State {
                     .class_of(contact)
                     .is_some_and(|class| self.index.meets(row.id, class))
                 && self.held_for(row, contact.wait_key()).is_none();
-            let key = self.key_of(row, contact);
-            return free.then_some(Chosen { key, choice: Choice::Preferred, next: None });
+            let (key, queue) = (self.key_of(row, contact.queue), contact.queue);
+            return free.then_some(Chosen { key, queue, choice: Choice::Preferred, next: None });
         }
         let asks_all = planted!(self, DropperIsAskedAgain);
         let another = |agent: AgentId| asks_all || contact.left_by != Some(agent);
         if let Some((key, choice)) = self.best_agent_of(contact, another) {
             let others = |agent| agent != key.2 && another(agent);
             let next = self.best_agent_of(contact, others).map(|(key, _)| key);
-            return Some(Chosen { key, choice, next });
+            return Some(Chosen { key, queue: contact.queue, choice, next });
         }
         contact.left_by?;
         let (key, _) = self.best_agent_of(contact, |_| true)?;
-        Some(Chosen { key, choice: Choice::LastResort, next: None })
+        Some(Chosen { key, queue: contact.queue, choice: Choice::LastResort, next: None })
     }
 
     fn best_agent_of(
@@ -244,10 +269,10 @@ impl State {
         best.map(|best| (best, Choice::Best))
     }
 
-    /// Where an agent stands among the ready by the strategy of a contact's queue.
-    fn key_of(&self, agent: &Agent, contact: &Contact) -> ReadyKey {
-        let strategy = self.queues.get(&contact.queue).map(|queue| queue.rules.strategy);
-        Order::of(strategy.unwrap_or_default(), contact.queue).key(agent)
+    /// Where an agent stands among the ready by the strategy of a queue.
+    fn key_of(&self, agent: &Agent, queue: QueueId) -> ReadyKey {
+        let strategy = self.queues.get(&queue).map(|queue| queue.rules.strategy);
+        Order::of(strategy.unwrap_or_default(), queue).key(agent)
     }
 
     /// The agent of a class at a site who is asked first, of those who are not held against the contact
@@ -286,7 +311,7 @@ impl State {
         if !self.index.is_confirming() {
             return None;
         }
-        self.first_head(agent, Standing::Confirming, Some(key)).map(|first| first.contact())
+        self.first_head(agent, Standing::Confirming, Some(key)).map(|(first, _)| first.contact())
     }
 
     fn is_held(&self, agent: AgentId, key: WaitKey) -> bool {
@@ -301,22 +326,22 @@ impl State {
             && class.is_some_and(|class| !self.may_serve(class, site, contact.serving))
     }
 
-    /// The contact that goes first among those an agent may serve (R5); none while the agent is held
-    /// for one that is ahead of it.
-    fn first_contact(&self, agent: &Agent) -> Option<ContactId> {
+    /// The contact that goes first among those an agent may serve (R5), and by which of its queues; none
+    /// while the agent is held for one that is ahead of it.
+    fn first_contact(&self, agent: &Agent) -> Option<(WaitKey, QueueId)> {
         if planted!(self, LastInLineGoesFirst) {
             let fits = |row: &&Contact| row.state == ContactState::Queued && agent.serves(row);
-            return self.contacts.iter().filter(fits).map(|row| row.id).next_back();
+            let last = self.contacts.iter().rfind(fits);
+            return last.map(|row| (row.wait_key(), row.queue));
         }
         if planted!(self, UnconfirmedIsOffered) {
             let doubted = |row: &&Contact| row.state == ContactState::Unconfirmed;
             if let Some(row) = self.contacts.iter().find(doubted) {
-                return Some(row.id);
+                return Some((row.wait_key(), row.queue));
             }
         }
         self.first_head(agent, Standing::Waiting, None)
-            .filter(|key| self.held_for(agent, *key).is_none())
-            .map(|key| key.contact())
+            .filter(|(key, _)| self.held_for(agent, *key).is_none())
     }
 
     /// The first in the lines of all queues that an agent serves who may be served by them, and comes
@@ -326,12 +351,13 @@ impl State {
         agent: &Agent,
         standing: Standing,
         before: Option<WaitKey>,
-    ) -> Option<WaitKey> {
-        let mut best = before;
+    ) -> Option<(WaitKey, QueueId)> {
+        let (mut best, mut found) = (before, None);
         if let Some(head) = self.first_private(agent.id, standing)
             && best.is_none_or(|best| head.key < best)
         {
             best = Some(head.key);
+            found = Some((head.key, head.queue));
         }
         for queue in agent.queues.iter() {
             for head in self.index.heads(*queue, standing) {
@@ -345,11 +371,12 @@ impl State {
                 };
                 if may_be_served_here && self.index.meets(agent.id, class) {
                     best = Some(head.key);
+                    found = Some((head.key, head.queue));
                     break;
                 }
             }
         }
-        best.filter(|best| Some(*best) != before)
+        found
     }
 
     /// The first contact in a line of a class that agents of this site may serve.
@@ -381,10 +408,12 @@ impl State {
         let now = self.counters.now;
         let (.., agent) = chosen.key;
         let Some(row) = self.contacts.get(&contact) else { return };
-        let Some(rules) = self.queues.get(&row.queue) else { return };
+        let queue = chosen.queue;
+        let Some(rules) = self.queues.get(&queue) else { return };
         let Some(site) = self.agents.get(&agent).map(|agent| agent.site) else { return };
         let strategy = rules.rules.strategy;
-        let queue = row.queue;
+        let via = Some(queue).filter(|queue| *queue != row.queue);
+        let stage = row.seen_in(queue).stage;
         let dropped_by = row.left_by;
         let number = OfferNumber(self.counters.offer.0 + 1);
         let rival = |(rank, idle_since, agent): ReadyKey| Rival { agent, rank, idle_since };
@@ -393,17 +422,19 @@ impl State {
             at: now,
             agent,
             site,
+            queue,
             occasion,
             choice: chosen.choice,
             strategy,
             standing: rival(chosen.key),
             next: chosen.next.map(rival),
-            stage: row.stage,
+            stage,
             queue_len: self.queue_len(queue),
         });
         self.update_contact(contact, |row| {
             row.left_by = None;
             row.preferred = None;
+            row.via = via;
             row.decision = Some(decision);
         });
         self.offer_to(contact, agent, events);
@@ -417,7 +448,8 @@ impl State {
         for _ in 1..RING_ALL_MAX {
             let Some(contact) = self.contacts.get(&id) else { return };
             let wanted = |agent: AgentId| dropped_by != Some(agent);
-            let Some((key, _)) = self.best_agent_of(contact, wanted) else { return };
+            let seen = contact.seen_in(contact.offered_in());
+            let Some((key, _)) = self.best_agent_of(&seen, wanted) else { return };
             if planted!(self, OnlyOneIsRung) {
                 return;
             }
@@ -429,8 +461,9 @@ impl State {
     fn offer_to(&mut self, contact: ContactId, agent: AgentId, events: &mut Vec<Event>) {
         let (now, turn) = (self.counters.now, self.counters.ordinal);
         let Some(row) = self.contacts.get(&contact) else { return };
-        let Some(rules) = self.queues.get(&row.queue) else { return };
-        let (tenant, queue, ring) = (row.tenant, row.queue, rules.ring);
+        let queue = row.offered_in();
+        let Some(rules) = self.queues.get(&queue) else { return };
+        let (tenant, ring) = (row.tenant, rules.ring);
         let remembers_turns = rules.rules.strategy == Strategy::RoundRobin;
         let remembers_turns = remembers_turns && !planted!(self, TurnIsForgotten);
         let number = OfferNumber(self.counters.offer.0 + 1);
@@ -473,7 +506,7 @@ impl State {
                 row.note_failed(FailedOffer { offer: number, agent: offer.agent, at: now, how });
             }
         });
-        let queue = self.contacts.get(&offer.contact).map(|row| row.queue);
+        let queue = self.contacts.get(&offer.contact).map(Contact::offered_in);
         if let (Some(queue), OfferEnd::Declined(_) | OfferEnd::Expired) = (queue, how) {
             self.count(queue, |row, _| row.offers_failed += 1);
         }
@@ -517,7 +550,9 @@ impl State {
         let unstaffed = |rule: &Overflow<_>| rule.when == Trigger::Unstaffed;
         for queue in queues {
             let row = self.queues.get(&queue);
-            if row.is_some_and(|row| row.rules.overflow.iter().any(unstaffed)) {
+            if row.is_some_and(|row| row.rules.overflow.iter().any(unstaffed))
+                || self.index.is_joined(queue)
+            {
                 self.add_work(WorkItem::Unstaffed { queue, next: ContactId::default() });
             }
         }
@@ -568,6 +603,8 @@ impl State {
 /// An agent for a contact.
 struct Chosen {
     key: ReadyKey,
+    /// By which of the contact's queues.
+    queue: QueueId,
     choice: Choice,
     /// Who would have been chosen without them.
     next: Option<ReadyKey>,

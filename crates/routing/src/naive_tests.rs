@@ -168,7 +168,8 @@ impl Center {
                 && let Some(contact) = self.state.contacts().get(contact)
             {
                 let agent = self.state.agents().get(agent).unwrap();
-                assert!(agent.serves(contact), "R6: {event:?}");
+                let seen = contact.seen_in(contact.offered_in());
+                assert!(agent.serves(&seen), "R6: {event:?}");
             }
         }
     }

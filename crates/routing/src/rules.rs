@@ -40,6 +40,8 @@ pub struct QueueRules<R, Q, C> {
     pub hours: Option<Hours<C>>,
     /// How load is spread, where sites are balanced.
     pub balance: Balance,
+    /// Further queues in which contacts wait as well.
+    pub also: Vec<Also<Q>>,
 }
 
 /// When a contact is given to another site than the one where it came in.
@@ -103,6 +105,16 @@ pub struct Overflow<Q> {
     pub when: Trigger,
     /// Where to.
     pub to: Target<Q>,
+}
+
+/// A further queue in which contacts wait as well, from some time on. They keep the place that they have, have
+/// the place in the other queue that their arrival gives them there, and go to the first agent of either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Also<Q> {
+    /// From when on, counted from when the contact came into the queue that has the rule.
+    pub after: Millis,
+    /// In which queue.
+    pub queue: Q,
 }
 
 /// When a contact overflows.
@@ -233,6 +245,7 @@ impl<R, Q, C> Default for QueueRules<R, Q, C> {
             overflow: Vec::new(),
             hours: None,
             balance: Balance::default(),
+            also: Vec::new(),
         }
     }
 }
@@ -256,14 +269,15 @@ impl<R, Q, C> QueueRules<R, Q, C> {
         (stage, next.min())
     }
 
-    /// When the next rule about the time in the queue is due, for a contact that has been in it for so long.
+    /// When the next rule about the time in the queue (overflow, or a further queue) is due, for a contact that has been in it for so long.
     #[must_use]
     pub fn next_overflow(&self, waited: Millis) -> Option<Millis> {
         let times = self.overflow.iter().filter_map(|rule| match rule.when {
             Trigger::Waited(after) => Some(after),
             _ => None,
         });
-        times.filter(|after| *after > waited).min()
+        let also = self.also.iter().map(|also| also.after);
+        times.chain(also).filter(|after| *after > waited).min()
     }
 
     /// The same rules with other words for requirements, queues and calendars.
@@ -288,6 +302,8 @@ impl<R, Q, C> QueueRules<R, Q, C> {
             Ok(Overflow { when: rule.when, to })
         };
         let overflow = self.overflow.iter().map(&mut overflow).collect::<Result<_, E>>()?;
+        let mut also = |also: &Also<Q>| Ok(Also { after: also.after, queue: queue(&also.queue)? });
+        let also = self.also.iter().map(&mut also).collect::<Result<_, E>>()?;
         let step = |step: &Step<R>| {
             let requirement = requirement(&step.requirement)?;
             Ok(Step { after: step.after, requirement, own: step.own })
@@ -304,6 +320,7 @@ impl<R, Q, C> QueueRules<R, Q, C> {
             overflow,
             hours: hours.transpose()?,
             balance: self.balance,
+            also,
         })
     }
 }

@@ -84,7 +84,8 @@ fn with_agents(
         shown.agents.push(row(agent));
         return Ok(shown);
     }
-    let mut serving = state.agents().iter().filter(|agent| agent.queues.contains(&contact.queue));
+    let serves = |agent: &&Agent| agent.queues.iter().any(|queue| contact.waits_in(*queue));
+    let mut serving = state.agents().iter().filter(serves);
     shown.agents = serving.by_ref().take(limit).map(row).collect();
     shown.more_agents = serving.next().is_some();
     Ok(shown)
@@ -134,6 +135,7 @@ fn of_decision(view: View<'_>, decision: &Decision, now: ClusterTime) -> api::De
         step: u32::from(decision.stage.step),
         reserve_levels: u32::from(decision.stage.reserve),
         queue_len: decision.queue_len,
+        queue: view.queue_name(decision.queue),
     }
 }
 

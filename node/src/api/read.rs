@@ -336,6 +336,7 @@ impl View<'_> {
                 .unwrap_or_default(),
             placed: contact.placed.is_some(),
             visited: contact.visited.iter().map(|queue| self.queue_name(*queue)).collect(),
+            also: contact.also.iter().map(|entry| self.queue_name(entry.queue)).collect(),
             ..api::Contact::default()
         }
     }

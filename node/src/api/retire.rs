@@ -46,8 +46,10 @@ pub(super) fn preview(view: View<'_>, asked: &RetireQueueRequest) -> Result<Reti
     }
     let numbers = state.numbers().iter().filter(|number| number.queue == id);
     shown.numbers = numbers.map(|number| number.number.to_string()).collect();
-    let leads_here =
-        |row: &&Queue| row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(id));
+    let leads_here = |row: &&Queue| {
+        row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(id))
+            || row.rules.also.iter().any(|also| also.queue == id)
+    };
     let overflows = state.queues().iter().filter(leads_here);
     shown.overflows = overflows.map(|row| row.name.to_string()).collect();
     let serves = |agent: &&Agent| agent.queues.contains(&id);

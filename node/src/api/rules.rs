@@ -6,7 +6,7 @@ use tandem_routing::{
     ids::QueueId,
     name::Name,
     rules::{
-        AfterDecline, AtClose, Balance, BoundQueueRules, Hours, LastAgentRule, Load,
+        AfterDecline, Also, AtClose, Balance, BoundQueueRules, Hours, LastAgentRule, Load,
         NamedQueueRules, Overflow, OwnRequirement, Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
@@ -46,6 +46,7 @@ pub(super) fn queue(queue: &api::Queue) -> Result<NamedQueueRules, Status> {
             within => Millis(within),
         },
         overflow: queue.overflow.iter().map(overflow).collect::<Result<_, _>>()?,
+        also: queue.also.iter().map(also).collect::<Result<_, _>>()?,
         hours: queue.hours.as_ref().map(hours).transpose()?,
         balance: queue.balance.as_ref().map(balance).transpose()?.unwrap_or_default(),
         last_agent: queue.last_agent.map(|last| LastAgentRule {
@@ -131,6 +132,10 @@ fn overflow(rule: &api::Overflow) -> Result<Overflow<Name>, Status> {
     Ok(Overflow { when, to })
 }
 
+fn also(rule: &api::Also) -> Result<Also<Name>, Status> {
+    Ok(Also { after: Millis(rule.after_ms), queue: name("also", &rule.queue)? })
+}
+
 fn show_overflow(view: &View<'_>, rule: &Overflow<QueueId>) -> api::Overflow {
     use api::overflow::When;
     let when = match rule.when {
@@ -171,6 +176,11 @@ pub(super) fn show(view: &View<'_>, rules: &BoundQueueRules, queue: &mut api::Qu
         unreachable_ms: after.unreachable.0,
     });
     queue.overflow = rules.overflow.iter().map(|rule| show_overflow(view, rule)).collect();
+    let also = |also: &Also<QueueId>| api::Also {
+        queue: view.queue_name(also.queue),
+        after_ms: also.after.0,
+    };
+    queue.also = rules.also.iter().map(also).collect();
     queue.answer_within_ms = rules.answer_within.0;
     queue.wrap_up_max_ms = rules.wrap_up_max.0;
     queue.balance = Some(show_balance(rules.balance));

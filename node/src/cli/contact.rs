@@ -208,6 +208,7 @@ fn show(contact: &Contact) -> String {
         ("waits for", contact.waits_for.clone()),
         ("placed by hand", yes(contact.placed)),
         ("left", contact.visited.join(", ")),
+        ("waits in too", contact.also.join(", ")),
     ];
     let rows = facts
         .into_iter()

@@ -144,13 +144,14 @@ fn chosen(decision: &Decision) -> Vec<String> {
         _ => "when it came, or came back",
     };
     let mut lines = vec![format!(
-        "offer {} went to {} at {} {} ago, {occasion}: {why}, idle for {}; {} in the line",
+        "offer {} went to {} at {} {} ago, {occasion}: {why}, idle for {}; {} in the line of {}",
         decision.offer,
         decision.agent,
         decision.site,
         duration(decision.ago_ms),
         duration(decision.idle_ms),
-        decision.queue_len
+        decision.queue_len,
+        decision.queue
     )];
     if !decision.next_agent.is_empty() {
         lines.push(format!(

@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use tandem_proto::api::v1::{
-    AfterDecline, Balance, Hours, LastAgent, ListNumbersReply, ListNumbersRequest, ListQueuesReply,
-    ListQueuesRequest, ListRule, Number, Overflow, PutNumberRequest, PutQueueRequest, PutReply,
-    Queue, RemoveNumberRequest, RemoveQueueRequest, Step, Urgency, list_rule::Rule,
+    AfterDecline, Also, Balance, Hours, LastAgent, ListNumbersReply, ListNumbersRequest,
+    ListQueuesReply, ListQueuesRequest, ListRule, Number, Overflow, PutNumberRequest,
+    PutQueueRequest, PutReply, Queue, RemoveNumberRequest, RemoveQueueRequest, Step, Urgency,
+    list_rule::Rule,
 };
 use tandem_routing::strategy::Strategy;
 
@@ -34,7 +35,7 @@ enum Command {
     },
     /// Create or change a queue. What is not given gets its default.
     #[command(
-        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40\n  tandem queue put sales --overflow expected:300=support --overflow waited:120=support --overflow unstaffed=away\n  tandem queue put sales --hours office --overflow closed=night --leave-at-close\n  tandem queue put urgent --strategy ring-all --ring 30"
+        after_help = "Examples:\n  tandem queue put sales\n  tandem queue put support --requirement 'spanish>=5 and (billing or sales)' --ring 20 --wrap-up 30\n  tandem queue put vip --strategy most-skilled --weight 10\n  tandem queue put support --requirement 'spanish >= 7' --step '20:spanish >= 3' --step '60:anybody' --reserve-after 40\n  tandem queue put sales --overflow expected:300=support --overflow waited:120=support --overflow unstaffed=away\n  tandem queue put sales --also support:60      (after a minute, agents of support are asked too)\n  tandem queue put sales --hours office --overflow closed=night --leave-at-close\n  tandem queue put urgent --strategy ring-all --ring 30"
     )]
     Put(Box<PutArguments>),
     /// Remove an empty queue that no number leads to.
@@ -176,6 +177,10 @@ struct TimedArguments {
     /// or closed; may be repeated, the first that applies counts.
     #[arg(long, value_name = "WHEN=QUEUE|away", value_parser = overflow)]
     overflow: Vec<Overflow>,
+    /// A further queue in which contacts wait as well, at once or after so many seconds in this one; may be
+    /// repeated. They keep their place, and go to the first agent of either.
+    #[arg(long, value_name = "QUEUE[:SECONDS]", value_parser = also)]
+    also: Vec<Also>,
     /// How --site-choice balanced spreads load: expected-wait:20 or occupancy:10:60 (what is equal; by how
     /// many percent a site's load must exceed another's; how many contacts go elsewhere in a minute).
     #[arg(long, value_name = "BY[:PERCENT[:MOVES]]", value_parser = balance)]
@@ -209,6 +214,7 @@ impl TimedArguments {
             unreachable_ms: ms(self.after_unreachable),
         });
         queue.overflow = self.overflow;
+        queue.also = self.also;
         let leave_at_close = self.leave_at_close;
         queue.balance = self.balance;
         queue.hours = self.hours.map(|calendar| Hours { calendar, leave_at_close });
@@ -262,6 +268,13 @@ fn overflow(text: &str) -> Result<Overflow, String> {
     };
     let to = if to == "away" { String::new() } else { to.to_owned() };
     Ok(Overflow { when: Some(when), to })
+}
+
+fn also(text: &str) -> Result<Also, String> {
+    let (queue, seconds) = text.split_once(':').unwrap_or((text, "0"));
+    let seconds: u64 =
+        seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
+    Ok(Also { queue: queue.to_owned(), after_ms: seconds.saturating_mul(1_000) })
 }
 
 fn preferred(text: &str) -> Result<(String, u64), String> {

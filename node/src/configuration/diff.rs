@@ -7,7 +7,7 @@ use tandem_routing::{
     ids::TenantId,
     name::Name,
     requirement::{NamedRequirement, Requirement},
-    rules::Target,
+    rules::{Overflow, Target},
 };
 
 use super::{
@@ -215,6 +215,7 @@ impl Steps<'_> {
                 Target::Queue(to) => Some(to),
                 Target::Away => None,
             });
+            let queues = queues.chain(queue.rules.also.iter().map(|also| &also.queue));
             let mut agents = BTreeSet::new();
             asked_of(queue).for_each(|asked| agents_in(asked, &mut agents));
             let all_there = queues.into_iter().all(|to| there.contains(to))
@@ -271,8 +272,10 @@ impl Steps<'_> {
         let queues: Vec<&Name> = self.current.queues.keys().filter(gone).collect();
         // Two that lead to each other could not be removed one after the other.
         for queue in queues.iter().filter_map(|name| self.current.queues.get(*name)) {
-            if queue.rules.overflow.iter().any(|rule| matches!(rule.to, Target::Queue(_))) {
+            let overflows = |rule: &Overflow<_>| matches!(rule.to, Target::Queue(_));
+            if queue.rules.overflow.iter().any(overflows) || !queue.rules.also.is_empty() {
                 let mut queue = queue.clone();
+                queue.rules.also.clear();
                 queue.rules.overflow.clear();
                 self.configure_queue(&queue);
             }

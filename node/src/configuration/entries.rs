@@ -19,7 +19,7 @@ use tandem_routing::{
     name::Name,
     requirement::NamedRequirement,
     rules::{
-        AfterDecline, AtClose, Balance, Hours, LastAgentRule, NamedQueueRules, Overflow,
+        AfterDecline, Also, AtClose, Balance, Hours, LastAgentRule, NamedQueueRules, Overflow,
         OwnRequirement, Step, Target, Trigger, Urgency,
     },
     time::Millis,
@@ -114,6 +114,7 @@ fields! {
         "overflow" => rules.overflow;
         "hours" => rules.hours;
         "balance" => rules.balance;
+        "also" => rules.also;
     }
 }
 
@@ -182,6 +183,16 @@ fields! {
         "after_ms" => after, within(1_u64, RULE_AFTER_MS_MAX);
         "requirement" => requirement;
         "drop_own" => own;
+    }
+}
+
+fields! {
+    Also<Name>,
+    blank Also { queue: unnamed(), after: Millis(0) },
+    needed ["queue"],
+    {
+        "queue" => queue, refers(Kind::Queue);
+        "after_ms" => after, within(0_u64, RULE_AFTER_MS_MAX);
     }
 }
 

@@ -86,13 +86,16 @@ impl State {
         }
     }
 
-    /// The queues that rules send contacts to; all must be there.
+    /// The queues that rules send contacts to, or let them wait in as well; all must be there.
     pub(super) fn overflow_queues(
         &self,
         tenant: TenantId,
         rules: &NamedQueueRules,
     ) -> Result<BTreeMap<Name, QueueId>, Rejection> {
         let mut queues = BTreeMap::new();
+        for also in &rules.also {
+            queues.insert(also.queue.clone(), self.queue_to_use(tenant, &also.queue)?.id);
+        }
         for rule in &rules.overflow {
             let Target::Queue(name) = &rule.to else { continue };
             queues.insert(name.clone(), self.queue_to_use(tenant, name)?.id);

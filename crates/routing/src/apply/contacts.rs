@@ -52,6 +52,7 @@ impl State {
                 contact.arrival = place.arrival;
             }
             contact.follow(&queue, self.counters.now);
+            self.follow_also(&mut contact, &queue);
         }
         contact.preferred = self.preferred(&contact, &number, &queue);
         contact.serving = self.assign_site(&contact, &queue);
@@ -103,6 +104,8 @@ impl State {
             failed_offers: Vec::new(),
             ringing: Vec::new(),
             came_as: 0,
+            also: Vec::new(),
+            via: None,
         }
     }
 
@@ -184,12 +187,10 @@ impl State {
         id: ContactId,
         change: impl FnOnce(&mut Contact),
     ) -> Result<Reply, Rejection> {
-        let queue = self.queues.get(&self.waiting(id)?.queue).cloned();
-        self.update_contact(id, |row| {
+        let queue = self.waiting(id)?.queue;
+        self.change_waiting(id, queue, |row, queue| {
             change(row);
-            if let Some(queue) = &queue {
-                row.stand(queue);
-            }
+            row.stand(queue);
         });
         if self.index.is_confirming() {
             // Agents may be held for others now.
@@ -303,12 +304,20 @@ impl State {
         };
         let others: Vec<OfferNumber> = contact.current_offers().map(|(offer, _)| offer).collect();
         let now = self.counters.now;
+        let (from, to) = (contact.queue, contact.offered_in());
+        let left = (!contact.also.is_empty()).then(|| contact.clone());
         self.remove_offer(number);
         self.update_contact(id, |row| {
             row.ringing.clear();
             row.state = ContactState::Connected { agent, offer: number, since: now };
             row.widen_at = None;
+            row.also.clear();
+            row.via = None;
         });
+        if to != from {
+            self.answer_elsewhere(id, from, to, events);
+        }
+        left.iter().for_each(|before| self.remove_when_left(before));
         let turn = self.counters.ordinal;
         let counts = !planted!(self, ContactsAreNotCounted);
         self.update_agent(agent, |row| {
@@ -431,6 +440,7 @@ impl State {
                 self.reserve_place(&contact);
             }
             self.remove_when_empty(queue_id);
+            self.remove_when_left(&contact);
             events.push(Event::ContactEnded { contact: Box::new(contact), reason });
         }
         Ok(freed)
@@ -575,6 +585,7 @@ impl State {
             // The conversation was not waiting.
             row.wait_until = (wait_max.0 > 0).then(|| now + wait_max);
         });
+        self.follow_also_of(id);
         self.free_agent(agent, now, then, Idle::BeginsNow);
         self.note_wrap_up(agent, queue_id, wrap_up_max);
         self.count(queue_id, |row, _| {

@@ -3,6 +3,7 @@
 //! trace.
 
 mod agents;
+mod also;
 mod bind;
 mod calendar;
 mod config;

@@ -25,6 +25,8 @@ impl State {
         let mut queue = first.ok_or_else(|| Rejection::NumberMustExist(called.clone()))?.clone();
         loop {
             contact.follow(&queue, now);
+            contact.also.clear();
+            self.follow_also(contact, &queue);
             let gone = queue.retiring.as_ref().map(|retirement| &retirement.to);
             let next = gone.or_else(|| {
                 queue.rules.overflow.iter().find_map(|rule| {
@@ -96,7 +98,7 @@ impl State {
         }
     }
 
-    fn count_overflow(
+    pub(super) fn count_overflow(
         &mut self,
         contact: ContactId,
         from: QueueId,
@@ -169,6 +171,8 @@ impl State {
         moved.entered = now;
         moved.placed = None;
         moved.preferred = None;
+        moved.also.clear();
+        moved.via = None;
         if planted!(self, OverflowLosesPlace) {
             moved.arrival = now;
         }
@@ -178,10 +182,12 @@ impl State {
         }
         moved.serving = self.assign_site(&moved, &queue);
         moved.widen_at = widen_at(&moved, &queue, now);
+        self.follow_also(&mut moved, &queue);
         moved.came_as = self.queue_len(queue.id).saturating_add(1);
         self.update_contact(id, |row| *row = moved);
         self.count_overflow(id, contact.queue, queue.id, events);
         self.remove_when_empty(contact.queue);
+        self.remove_when_left(contact);
         self.let_go(contact);
         self.match_contact(id, events);
         true

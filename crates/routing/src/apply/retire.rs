@@ -42,8 +42,10 @@ impl State {
         if let Some(number) = self.numbers.iter().find(|number| number.queue == queue) {
             return Err(Rejection::QueueMustBeUnused(name.clone(), number.number.clone()));
         }
-        let leads_here =
-            |row: &&Queue| row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(queue));
+        let leads_here = |row: &&Queue| {
+            row.rules.overflow.iter().any(|rule| rule.to == Target::Queue(queue))
+                || row.rules.also.iter().any(|also| also.queue == queue)
+        };
         if let Some(other) = self.queues.iter().find(leads_here) {
             return Err(Rejection::QueueMustNotBeTarget(name.clone(), other.name.clone()));
         }
@@ -124,20 +126,21 @@ impl State {
                 (these.len(), rest.unwrap_or(Retiring::Contacts(ContactId::default())))
             }
             Retiring::Contacts(from) => {
-                let rows: Vec<(ContactId, QueueId)> = self
+                let rows: Vec<(ContactId, QueueId, bool)> = self
                     .contacts
                     .iter_from(&from)
                     .take(budget + 1)
-                    .map(|row| (row.id, row.queue))
+                    .map(|row| (row.id, row.queue, row.waits_in(id)))
                     .collect();
                 let (these, more) = split(rows, budget);
-                let waits = |(_, queue): &&(ContactId, QueueId)| *queue == id;
-                for (contact, _) in these.iter().filter(waits) {
-                    if !planted!(self, RetiredKeepTheirWaiting) {
+                for (contact, queue, _) in these.iter().filter(|(.., waits)| *waits) {
+                    if *queue != id {
+                        self.follow_also_of(*contact);
+                    } else if !planted!(self, RetiredKeepTheirWaiting) {
                         self.overflow_if_due(*contact, events);
                     }
                 }
-                let rest = more.map(|(contact, _)| Retiring::Contacts(contact));
+                let rest = more.map(|(contact, ..)| Retiring::Contacts(contact));
                 (these.len(), rest.unwrap_or(Retiring::Rules(QueueId::default())))
             }
             Retiring::Rules(from) => {
@@ -187,9 +190,12 @@ impl State {
         let leads = |to: &Target<QueueId>| *to == Target::Queue(target);
         let Some(row) = self.queues.get(&queue) else { return };
         let goes_there = row.retiring.as_ref().is_some_and(|row| leads(&row.to));
+        let goes_there = goes_there || row.rules.also.iter().any(|also| also.queue == target);
         if goes_there || row.rules.overflow.iter().any(|rule| leads(&rule.to)) {
             self.queues.update(&queue, |row| {
-                Arc::make_mut(&mut row.rules).overflow.retain(|rule| !leads(&rule.to));
+                let rules = Arc::make_mut(&mut row.rules);
+                rules.overflow.retain(|rule| !leads(&rule.to));
+                rules.also.retain(|also| also.queue != target);
                 if let Some(row) = row.retiring.as_mut().filter(|row| leads(&row.to)) {
                     row.to = instead.clone();
                 }

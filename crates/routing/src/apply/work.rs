@@ -73,11 +73,8 @@ impl State {
         if planted!(self, StepsNeverCome) {
             return;
         }
-        let Some(queue) = self.contacts.get(&id).and_then(|row| self.queues.get(&row.queue)) else {
-            return;
-        };
-        let queue = queue.clone();
-        self.update_contact(id, |row| row.advance(&queue, now));
+        let Some(queue) = self.contacts.get(&id).map(|row| row.queue) else { return };
+        self.change_waiting(id, queue, |row, queue| row.advance(queue, now));
         if self.contacts.get(&id).is_some_and(Contact::holds_agents) {
             // Others may be held for it now, and some no longer.
             self.add_work(WorkItem::Rematch);
@@ -168,6 +165,8 @@ impl State {
                     .sweep(next, left, |state, contact| {
                         if contact.queue == queue {
                             state.leave_closed(contact.id, events);
+                        } else if contact.waits_in(queue) {
+                            state.follow_also_of(contact.id);
                         }
                     })
                     .map_next(|next| WorkItem::Close { queue, next }),
@@ -176,7 +175,7 @@ impl State {
                 }
                 WorkItem::Unstaffed { queue, next } => self
                     .sweep(next, left, |state, contact| {
-                        if contact.queue == queue {
+                        if contact.waits_in(queue) {
                             state.overflow_unstaffed(contact.id, events);
                         }
                     })
@@ -246,12 +245,14 @@ impl State {
     }
 
     fn follow_queue(&mut self, contact: Contact, queue: QueueId) {
-        if contact.queue != queue || !contact.is_waiting() {
+        if !contact.waits_in(queue) || !contact.is_waiting() {
             return;
         }
-        let Some(row) = self.queues.get(&queue).cloned() else { return };
+        if contact.queue != queue {
+            return self.follow_also_of(contact.id);
+        }
         let now = self.counters.now;
-        self.update_contact(contact.id, |contact| contact.follow(&row, now));
+        self.change_waiting(contact.id, queue, |contact, queue| contact.follow(queue, now));
     }
 }
 

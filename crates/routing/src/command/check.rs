@@ -9,7 +9,7 @@ use super::{
 use crate::{
     entity::{ListUse, Tier},
     limits::{
-        ATTRIBUTES_PER_AGENT_MAX, CALENDAR_SOURCE_LEN_MAX, CALENDAR_SPANS_MAX,
+        ALSO_MAX, ATTRIBUTES_PER_AGENT_MAX, CALENDAR_SOURCE_LEN_MAX, CALENDAR_SPANS_MAX,
         HYSTERESIS_PERCENT_MAX, LEVEL_MAX, LIST_CHANGES_MAX, LISTS_PER_NUMBER_MAX, OVERFLOWS_MAX,
         PLAN_AGENTS_MAX, PLAN_STEPS_MAX, PRIORITY_MAX, QUEUE_LENGTH_MAX, QUEUE_WEIGHT_MAX,
         QUEUES_PER_AGENT_MAX, RESERVE_LEVELS_MAX, RULE_AFTER_MS_MAX, SITE_WEIGHT_MAX,
@@ -69,6 +69,10 @@ pub(crate) fn queue_rules(rules: &NamedQueueRules) -> Result<(), Rejection> {
             }
             Trigger::Unstaffed | Trigger::Closed => {}
         }
+    }
+    within("also", rules.also.len() as u64, 0, ALSO_MAX as u64)?;
+    for also in &rules.also {
+        within("also_after_ms", also.after.0, 0, RULE_AFTER_MS_MAX)?;
     }
     within("hysteresis_percent", rules.balance.hysteresis_percent, 0, HYSTERESIS_PERCENT_MAX)?;
     within("answer_within_ms", rules.answer_within.0, 1, RULE_AFTER_MS_MAX)

@@ -1,6 +1,6 @@
 //! Contacts: one thing waiting for an agent, or talking with one.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     name::{CallerNumber, Name},
     requirement::SharedRequirement,
     rules::{Stage, Urgent},
-    time::ClusterTime,
+    time::{ClusterTime, Millis},
 };
 
 /// Why a contact ended. Recorded for each (invariant R3).
@@ -145,6 +145,23 @@ pub struct Contact {
     pub ringing: Vec<(OfferNumber, AgentId)>,
     /// How many stood in the line of its queue when it came into it, itself included.
     pub came_as: u32,
+    /// Further queues in which it waits as well, by the rules of its queue.
+    pub also: Vec<Entry>,
+    /// The queue through which the current or latest offer was made, if that was a further one.
+    pub via: Option<QueueId>,
+}
+
+/// A contact's place in a further queue: the first agent of any of its queues takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which queue.
+    pub queue: QueueId,
+    /// What an agent of that queue must meet.
+    pub requirement: SharedRequirement,
+    /// Where it stands in that queue's timed rules.
+    pub stage: Stage,
+    /// Its importance there; see [`Contact::effective_arrival_ms`].
+    pub effective_arrival_ms: i64,
 }
 
 /// An agent for whom alone a contact waits.
@@ -191,6 +208,59 @@ impl Contact {
         }
     }
 
+    /// The contact as its further queues see it, one after the other.
+    pub fn elsewhere(&self) -> impl Iterator<Item = Self> {
+        self.also.iter().map(|entry| Self {
+            queue: entry.queue,
+            requirement: entry.requirement.clone(),
+            stage: entry.stage,
+            effective_arrival_ms: entry.effective_arrival_ms,
+            placed: None,
+            also: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// The contact as one of its queues sees it; as its first one, where it does not wait in that.
+    #[must_use]
+    pub fn seen_in(&self, queue: QueueId) -> Cow<'_, Self> {
+        let other = self.also.iter().any(|entry| entry.queue == queue);
+        let seen = other.then(|| self.elsewhere().find(|row| row.queue == queue)).flatten();
+        seen.map_or(Cow::Borrowed(self), Cow::Owned)
+    }
+
+    /// The contact as each queue sees it that it may be offered through: while it waits for one agent alone,
+    /// its own.
+    #[must_use]
+    pub fn seen_by_all(&self) -> Vec<Self> {
+        let others = self.elsewhere().filter(|_| self.preferred.is_none());
+        std::iter::once(self.clone()).chain(others).collect()
+    }
+
+    /// True when it has a place in this queue.
+    #[must_use]
+    pub fn waits_in(&self, queue: QueueId) -> bool {
+        self.queue == queue || self.also.iter().any(|entry| entry.queue == queue)
+    }
+
+    /// The queue through which the current or latest offer was made.
+    #[must_use]
+    pub fn offered_in(&self) -> QueueId {
+        self.via.filter(|via| self.waits_in(*via)).unwrap_or(self.queue)
+    }
+
+    /// Its place in a further queue, after a wait of this length since its arrival; and when that changes.
+    pub(crate) fn entry_in(&self, queue: &Queue, waited: Millis) -> (Entry, Option<ClusterTime>) {
+        let (stage, next) = queue.rules.stage(waited);
+        let entry = Entry {
+            queue: queue.id,
+            requirement: queue.requirement_at(stage.step, &self.own_requirement),
+            stage,
+            effective_arrival_ms: self.natural_place(queue, stage),
+        };
+        (entry, next.map(|after| self.arrival + after))
+    }
+
     /// Its place among the waiting.
     #[must_use]
     pub fn wait_key(&self) -> WaitKey {
@@ -221,7 +291,8 @@ impl Contact {
 
     /// Takes its place in the order of the queue.
     pub fn stand(&mut self, queue: &Queue) {
-        self.effective_arrival_ms = self.placed.unwrap_or_else(|| self.natural_place(queue));
+        self.effective_arrival_ms =
+            self.placed.unwrap_or_else(|| self.natural_place(queue, self.stage));
     }
 
     /// Notes an offer that came to nothing.
@@ -232,8 +303,8 @@ impl Contact {
         self.failed_offers.push(failed);
     }
 
-    fn natural_place(&self, queue: &Queue) -> i64 {
-        let urgent = queue.rules.urgency.filter(|_| self.stage.urgent == Urgent::Yes);
+    fn natural_place(&self, queue: &Queue, stage: Stage) -> i64 {
+        let urgent = queue.rules.urgency.filter(|_| stage.urgent == Urgent::Yes);
         let shift = u64::from(self.priority) * PRIORITY_STEP_MS
             + u64::from(queue.weight) * QUEUE_WEIGHT_STEP_MS
             + urgent.map_or(0, |urgency| urgency.advance.0);
@@ -320,6 +391,8 @@ impl From<ContactV1> for Contact {
             failed_offers: Vec::new(),
             ringing: Vec::new(),
             came_as: 0,
+            also: Vec::new(),
+            via: None,
         }
     }
 }

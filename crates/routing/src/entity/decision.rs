@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::OfferEnd,
-    ids::{AgentId, OfferNumber, SiteId},
+    ids::{AgentId, OfferNumber, QueueId, SiteId},
     rules::Stage,
     strategy::Strategy,
     time::ClusterTime,
@@ -21,6 +21,8 @@ pub struct Decision {
     pub agent: AgentId,
     /// Where they sat.
     pub site: SiteId,
+    /// Through which of the contact's queues.
+    pub queue: QueueId,
     /// What brought it about.
     pub occasion: Occasion,
     /// Which rule chose them.

@@ -31,7 +31,7 @@ pub use agent::{
     WorkState,
 };
 pub use calendar::{Calendar, OpenHours, WallAnchor};
-pub use contact::{Contact, ContactState, ContactV1, EndReason, Preferred, WaitKey};
+pub use contact::{Contact, ContactState, ContactV1, EndReason, Entry, Preferred, WaitKey};
 pub use decision::{Choice, Decision, FailedOffer, Occasion, Rival};
 pub use interval::{AgentInterval, QueueInterval, SiteInterval, interval_of};
 pub use plan::{Direction, MembershipChange, Plan, WeightChange};

@@ -74,11 +74,7 @@ pub(crate) enum Standing {
 impl Place {
     /// Where a contact stands, if it stands in a line.
     pub(crate) fn of(contact: &Contact) -> Option<Self> {
-        let standing = match contact.state {
-            ContactState::Queued => Standing::Waiting,
-            ContactState::Unconfirmed if contact.holds_agents() => Standing::Confirming,
-            _ => return None,
-        };
+        let standing = Standing::of(contact)?;
         let kept_for = match (contact.preferred, contact.widen_at) {
             (Some(preferred), _) => KeptFor::Agent(preferred.agent),
             (None, Some(_)) => KeptFor::Site(contact.serving),
@@ -86,12 +82,29 @@ impl Place {
         };
         Some(Self { standing, kept_for, key: contact.wait_key() })
     }
+
+    /// Where a contact stands that is seen from a further queue: not while it waits for one agent alone.
+    pub(crate) fn elsewhere(contact: &Contact) -> Option<Self> {
+        Self::of(contact).filter(|place| !matches!(place.kept_for, KeptFor::Agent(_)))
+    }
+}
+
+impl Standing {
+    fn of(contact: &Contact) -> Option<Self> {
+        match contact.state {
+            ContactState::Queued => Some(Self::Waiting),
+            ContactState::Unconfirmed if contact.holds_agents() => Some(Self::Confirming),
+            _ => None,
+        }
+    }
 }
 
 /// The first of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
     pub(crate) key: WaitKey,
+    /// Breaks the tie of a contact that stands in several queues.
+    pub(crate) queue: QueueId,
     pub(crate) class: ClassId,
     pub(crate) kept_for: KeptFor,
 }
@@ -127,7 +140,8 @@ impl Hall {
         let first = set.first().copied();
         set.insert(place.key);
         if first.is_none_or(|first| place.key < first) {
-            let head = |key| Head { key, class: id, kept_for: place.kept_for };
+            let queue = class.queue;
+            let head = |key| Head { key, queue, class: id, kept_for: place.kept_for };
             let heads = self.heads_mut(place.standing);
             first.map(|first| heads.remove(&head(first)));
             heads.insert(head(place.key));
@@ -144,7 +158,8 @@ impl Hall {
             line.site.remove(&site);
         }
         if was_first {
-            let head = |key| Head { key, class: id, kept_for: place.kept_for };
+            let queue = class.queue;
+            let head = |key| Head { key, queue, class: id, kept_for: place.kept_for };
             let heads = self.heads_mut(place.standing);
             heads.remove(&head(place.key));
             next.map(|next| heads.insert(head(next)));

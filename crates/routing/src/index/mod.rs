@@ -98,6 +98,8 @@ pub(crate) struct Index {
     private: BTreeMap<AgentId, BTreeSet<(Standing, WaitKey, ClassId)>>,
     /// Waiting contacts by queue and the site that they prefer. No zeros are kept.
     waiting_at: BTreeMap<(QueueId, SiteId), u32>,
+    /// Live contacts that have a place in a queue beside their own. No zeros are kept.
+    joined: BTreeMap<QueueId, u32>,
     /// All contacts that wait for one agent alone, also those who stand in no line.
     waited_for: BTreeSet<(AgentId, ContactId)>,
 }
@@ -153,13 +155,16 @@ impl Index {
         self.floors.values().map(|floor| floor.staff_of(column)).sum()
     }
 
-    /// True when somebody who may serve a contact is logged in somewhere.
+    /// True when somebody who may serve a contact, in any of its queues, is logged in somewhere.
     pub(crate) fn is_anybody_there_for(&self, contact: &Contact) -> bool {
-        let class = self.class_of(contact);
-        class.is_some_and(|class| self.floors.keys().any(|site| self.is_staffed(class, *site)))
+        let here = |contact: &Contact| {
+            let class = self.class_of(contact);
+            class.is_some_and(|class| self.floors.keys().any(|site| self.is_staffed(class, *site)))
+        };
+        here(contact) || contact.elsewhere().any(|other| here(&other))
     }
 
-    /// True when somebody who may serve a contact is logged in at a site.
+    /// True when somebody who may serve a contact in its first queue is logged in at a site.
     pub(crate) fn is_staffed_for(&self, contact: &Contact, site: SiteId) -> bool {
         self.class_of(contact).is_some_and(|class| self.is_staffed(class, site))
     }
@@ -267,6 +272,11 @@ impl Index {
         let classes = classes.filter_map(|id| self.class(*id));
         let lines = classes.flat_map(|class| [&class.waiting, &class.confirming]);
         lines.flat_map(|line| line.before(key)).take(most).count()
+    }
+
+    /// True when contacts of other queues have a place in this one as well.
+    pub(crate) fn is_joined(&self, queue: QueueId) -> bool {
+        self.joined.contains_key(&queue)
     }
 
     /// Agents for whom alone contacts stand in a line.
@@ -428,6 +438,10 @@ impl Index {
     pub(crate) fn prepare_class(&mut self, contact: &Contact) {
         self.use_class(contact);
         self.release_class(contact);
+        for other in contact.elsewhere() {
+            self.use_class(&other);
+            self.release_class(&other);
+        }
     }
 
     fn release_class(&mut self, contact: &Contact) {
@@ -464,34 +478,57 @@ impl Index {
 impl Index {
     pub(crate) fn add_contact(&mut self, contact: &Contact) {
         self.use_of(contact.tenant).contacts += 1;
-        let id = self.use_class(contact);
-        self.count(contact, 1);
         self.waited_for.extend(alone(contact));
         self.deadlines.extend(contact_deadlines(contact));
-        if let Some(place) = Place::of(contact) {
+        self.enter(contact, Place::of(contact));
+        for other in contact.elsewhere() {
+            self.enter(&other, Place::elsewhere(&other));
+            *self.joined.entry(other.queue).or_default() += 1;
+        }
+    }
+
+    /// Takes a contact into its queue.
+    fn enter(&mut self, contact: &Contact, place: Option<Place>) {
+        let id = self.use_class(contact);
+        self.count(contact, 1);
+        if let Some(place) = place {
             self.stand(contact.queue, id, place);
         }
     }
 
+    /// Reverses [`Index::enter`].
+    fn exit(&mut self, contact: &Contact, place: Option<Place>) {
+        self.count(contact, -1);
+        if let (Some(place), Some(id)) = (place, self.class_id(contact)) {
+            self.leave(contact.queue, id, place);
+        }
+        self.release_class(contact);
+    }
+
     pub(crate) fn remove_contact(&mut self, contact: &Contact) {
         self.use_of(contact.tenant).contacts -= 1;
-        self.count(contact, -1);
         if let Some(alone) = alone(contact) {
             self.waited_for.remove(&alone);
         }
         for deadline in contact_deadlines(contact) {
             self.deadlines.remove(&deadline);
         }
-        if let (Some(place), Some(id)) = (Place::of(contact), self.class_id(contact)) {
-            self.leave(contact.queue, id, place);
+        for other in contact.elsewhere() {
+            self.exit(&other, Place::elsewhere(&other));
+            let joined = self.joined.entry(other.queue).or_default();
+            *joined -= 1;
+            if *joined == 0 {
+                self.joined.remove(&other.queue);
+            }
         }
-        self.release_class(contact);
+        self.exit(contact, Place::of(contact));
     }
 
     /// Follows a change of a contact.
     pub(crate) fn change_contact(&mut self, before: &Contact, after: &Contact) {
         let same = before.queue == after.queue && before.requirement == after.requirement;
-        if !same || before.stage.reserve != after.stage.reserve {
+        let alone_in_one = before.also.is_empty() && after.also.is_empty();
+        if !same || !alone_in_one || before.stage.reserve != after.stage.reserve {
             self.remove_contact(before);
             self.add_contact(after);
             return;
@@ -738,6 +775,7 @@ pub(crate) struct Comparable<'a> {
     private: BTreeMap<AgentId, Vec<(Standing, WaitKey, &'a Kind)>>,
     waited_for: &'a BTreeSet<(AgentId, ContactId)>,
     waiting_at: &'a BTreeMap<(QueueId, SiteId), u32>,
+    joined: &'a BTreeMap<QueueId, u32>,
     boards: BTreeMap<(SiteId, Order), Vec<ReadyKey>>,
     fronts: &'a Fronts,
     seats: BTreeMap<AgentId, ComparableSeat<'a>>,
@@ -802,6 +840,7 @@ impl Index {
                 .collect(),
             waited_for: &self.waited_for,
             waiting_at: &self.waiting_at,
+            joined: &self.joined,
             private: self
                 .private
                 .iter()

@@ -100,10 +100,14 @@ impl Judge {
         if !leave || self.is_open(queue) {
             return;
         }
-        let there = self.contacts.values().filter(|c| c.queue == queue && c.is_waiting());
+        let there = self.contacts.values().filter(|c| c.waits_in(queue) && c.is_waiting());
         let there: Vec<ContactId> = there.map(|contact| contact.id).collect();
         for id in there {
             let contact = self.contacts[&id].clone();
+            if contact.queue != queue {
+                self.change(id, |_, _| ());
+                continue;
+            }
             let to =
                 rules.overflow.iter().filter(|rule| rule.when == Trigger::Closed).find(
                     |rule| !matches!(rule.to, Target::Queue(to) if !self.may_go(&contact, to)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Judge;
+use super::{Judge, also::seen_by_all};
 use crate::{
     entity::{Agent, Contact, ContactState, DeviceState, LoginState, Queue, SiteChoice, WorkState},
     ids::{AgentId, ContactId, OfferNumber, Ordinal, SiteId, SkillId},
@@ -16,23 +16,28 @@ use crate::{
 impl Judge {
     pub(super) fn settle(&mut self) {
         self.leave_unstaffed();
-        while let Some((id, agent, next)) = self.next_match() {
+        while let Some((view, agent, next)) = self.next_match() {
+            let (id, queue) = (view.id, view.queue);
             self.seconds.insert(id, next);
             let was = self.contacts[&id].clone();
             if let Some(row) = self.contacts.get_mut(&id) {
                 row.left_by = None;
                 row.preferred = None;
+                row.via = (queue != row.queue).then_some(queue);
             }
             self.offer(id, agent);
-            let strategy = self.queues[&was.queue].rules.strategy;
+            let strategy = self.queues[&queue].rules.strategy;
             if strategy != Strategy::RingAll || was.preferred.is_some() {
                 continue;
             }
             for _ in 1..RING_ALL_MAX {
-                let contact = &self.contacts[&id];
-                let mut able = self.able(contact);
+                let seen = seen_by_all(&self.contacts[&id]);
+                let Some(contact) = seen.into_iter().find(|seen| seen.queue == queue) else {
+                    break;
+                };
+                let mut able = self.able(&contact);
                 able.retain(|agent| was.left_by != Some(agent.id));
-                let Some(agent) = self.best(contact, &able) else { break };
+                let Some(agent) = self.best(&contact, &able) else { break };
                 self.offer(id, agent);
             }
         }
@@ -40,7 +45,7 @@ impl Judge {
 
     /// An agent's phone rings for a contact.
     fn offer(&mut self, id: ContactId, agent: AgentId) {
-        let queue = self.contacts[&id].queue;
+        let queue = self.contacts[&id].offered_in();
         self.sums(queue).offers += 1;
         self.last_offer += 1;
         let number = OfferNumber(self.last_offer);
@@ -106,18 +111,20 @@ impl Judge {
     }
 
     /// Who is brought together next, and whom the contact would have gone to otherwise.
-    pub(super) fn next_match(&self) -> Option<(ContactId, AgentId, Option<AgentId>)> {
-        let mut waiting: Vec<&Contact> =
-            self.contacts.values().filter(|c| c.state == ContactState::Queued).collect();
-        waiting.sort_by_key(|c| order(c));
+    /// The contact is as the queue sees it that they are brought together in.
+    pub(super) fn next_match(&self) -> Option<(Contact, AgentId, Option<AgentId>)> {
+        let queued = self.contacts.values().filter(|c| c.state == ContactState::Queued);
+        let mut waiting: Vec<Contact> = queued.flat_map(seen_by_all).collect();
+        waiting.sort_by_key(|c| (order(c), c.queue));
         for contact in waiting {
-            let mut able = self.able(contact);
+            let mut able = self.able(&contact);
             if able.len() > 1 {
                 able.retain(|agent| contact.left_by != Some(agent.id));
             }
-            if let Some(agent) = self.best(contact, &able) {
+            if let Some(agent) = self.best(&contact, &able) {
                 able.retain(|other| other.id != agent);
-                return Some((contact.id, agent, self.best(contact, &able)));
+                let next = self.best(&contact, &able);
+                return Some((contact, agent, next));
             }
         }
         None
@@ -173,12 +180,13 @@ impl Judge {
 
     /// True while somebody ahead of this contact is being confirmed whom the agent could take.
     pub(super) fn is_held(&self, contact: &Contact, agent: &Agent) -> bool {
-        self.contacts.values().any(|other| {
-            other.state == ContactState::Unconfirmed
-                && other.hold_until.is_some()
-                && order(other) < order(contact)
-                && self.may_talk(other, agent)
-        })
+        let doubted = self
+            .contacts
+            .values()
+            .filter(|other| other.state == ContactState::Unconfirmed && other.hold_until.is_some());
+        doubted
+            .flat_map(seen_by_all)
+            .any(|other| order(&other) < order(contact) && self.may_talk(&other, agent))
     }
 
     pub(super) fn may_talk(&self, contact: &Contact, agent: &Agent) -> bool {
@@ -251,13 +259,14 @@ pub(super) fn follow_row(contact: &mut Contact, queue: &Queue, now: ClusterTime)
     times.extend(rules.urgency.map(|urgency| urgency.after.0));
     times.retain(|after| *after > waited);
     let mut moments: Vec<u64> = times.iter().map(|after| contact.arrival.0 + after).collect();
+    let mut since_entered: Vec<u64> = rules.also.iter().map(|also| also.after.0).collect();
     for rule in &rules.overflow {
-        if let Trigger::Waited(after) = rule.when
-            && after.0 > now.0 - contact.entered.0
-        {
-            moments.push(contact.entered.0 + after.0);
+        if let Trigger::Waited(after) = rule.when {
+            since_entered.push(after.0);
         }
     }
+    since_entered.retain(|after| *after > now.0 - contact.entered.0);
+    moments.extend(since_entered.iter().map(|after| contact.entered.0 + after));
     contact.stage_at = moments.into_iter().min().map(ClusterTime);
     let base = taken.last().map_or(&queue.requirement, |step| &step.requirement);
     let mut both = vec![(**base).clone()];

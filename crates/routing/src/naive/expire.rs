@@ -49,12 +49,12 @@ impl Judge {
                     self.end_offer(number, Some(then), OfferEnd::Expired);
                 }
                 Due::Stage(contact) => {
-                    let now = self.now;
-                    if let Some(row) = self.contacts.get_mut(&contact) {
+                    let queue = self.queues[&self.contacts[&contact].queue].clone();
+                    self.change(contact, |row, now| {
                         let wait_until = row.wait_until;
-                        follow_row(row, &self.queues[&row.queue], now);
+                        follow_row(row, &queue, now);
                         row.wait_until = wait_until;
-                    }
+                    });
                     self.overflow_if_due(contact);
                 }
                 Due::Plan(plan) => self.step_plan(plan),

@@ -11,6 +11,7 @@
 //! sites in `sites`, when time passes in `expire`, leaving a queue in `overflow`, the comparison in `agree`.
 
 mod agree;
+mod also;
 mod calendar;
 mod choice;
 mod expire;
@@ -113,11 +114,16 @@ impl Judge {
                 let changed: Vec<Queue> =
                     self.queues.values().filter(|row| row.name == queue.name).cloned().collect();
                 for row in changed {
-                    let waiting = self.contacts.values_mut().filter(|c| c.queue == row.id);
-                    let (now, mut any) = (self.now, false);
-                    for contact in waiting.filter(|c| c.is_waiting()) {
-                        follow_row(contact, &row, now);
-                        any = true;
+                    let waits = |c: &&Contact| c.waits_in(row.id) && c.is_waiting();
+                    let waiting = self.contacts.values().filter(waits).map(|c| c.id);
+                    let waiting: Vec<ContactId> = waiting.collect();
+                    let any = !waiting.is_empty();
+                    for id in waiting {
+                        self.change(id, |contact, now| {
+                            if contact.queue == row.id {
+                                follow_row(contact, &row, now);
+                            }
+                        });
                     }
                     if any {
                         self.overflow_unstaffed(row.id);
@@ -176,6 +182,8 @@ impl Judge {
                         failed_offers: Vec::new(),
                         ringing: Vec::new(),
                         came_as: 0,
+                        also: Vec::new(),
+                        via: None,
                     };
                     self.come(&mut contact);
                     let queue = self.queues[&contact.queue].clone();
@@ -183,6 +191,7 @@ impl Judge {
                     if let Some((arrival, _)) = self.reservations.remove(&place) {
                         contact.arrival = arrival;
                         follow_row(&mut contact, &queue, self.now);
+                        self.join(&mut contact);
                     }
                     contact.preferred = self.preferred(&contact, number.prefers);
                     contact.serving = self.assign(&contact);
@@ -199,11 +208,12 @@ impl Judge {
                 self.end_offer(*offer, Some(then), OfferEnd::Declined(*cause));
             }
             Command::SetPriority { contact, priority } => {
-                if let Some(row) = self.contacts.get_mut(contact) {
+                let queue = self.queues[&self.contacts[contact].queue].clone();
+                self.change(*contact, |row, _| {
                     row.priority = *priority;
                     row.placed = None;
-                    set_place(row, &self.queues[&row.queue]);
-                }
+                    set_place(row, &queue);
+                });
             }
             Command::Place { contact, before } => self.place(*contact, *before),
             Command::ApplyPlan { .. } => {
@@ -306,6 +316,7 @@ impl Judge {
                 }
             };
             let queue = contact.queue;
+            self.change(id, |_, _| ());
             let leaves = self.queues[&queue].retiring.is_some();
             self.free(agent, then);
             self.limit_wrap_up(agent, queue);

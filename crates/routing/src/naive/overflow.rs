@@ -2,6 +2,7 @@
 
 use super::{
     Judge,
+    also::seen_by_all,
     choice::{follow_row, qualified},
 };
 use crate::{
@@ -22,6 +23,8 @@ impl Judge {
         loop {
             let queue = self.queues[&contact.queue].clone();
             follow_row(contact, &queue, self.now);
+            contact.also.clear();
+            self.join(contact);
             if let Some(retirement) = &queue.retiring
                 && let Target::Queue(to) = retirement.to
             {
@@ -73,12 +76,14 @@ impl Judge {
         u32::try_from(self.line(queue) + 1).unwrap_or(u32::MAX)
     }
 
-    fn line(&self, queue: QueueId) -> u64 {
-        self.contacts.values().filter(|c| c.queue == queue && c.is_waiting()).count() as u64
+    pub(super) fn line(&self, queue: QueueId) -> u64 {
+        self.contacts.values().filter(|c| c.waits_in(queue) && c.is_waiting()).count() as u64
     }
 
     fn is_staffed(&self, contact: &Contact) -> bool {
-        self.agents.values().any(|a| a.login != LoginState::LoggedOut && qualified(contact, a))
+        let mut there = self.agents.values().filter(|a| a.login != LoginState::LoggedOut);
+        let seen = seen_by_all(contact);
+        there.any(|agent| seen.iter().any(|contact| qualified(contact, agent)))
     }
 
     pub(super) fn may_go(&self, contact: &Contact, to: QueueId) -> bool {
@@ -140,10 +145,10 @@ impl Judge {
         let ids: Vec<ContactId> = self.contacts.keys().copied().collect();
         for id in ids {
             let contact = self.contacts[&id].clone();
-            if contact.queue != queue || self.is_staffed(&contact) {
+            if !contact.waits_in(queue) || self.is_staffed(&contact) {
                 continue;
             }
-            let rules = self.queues[&queue].rules.overflow.clone();
+            let rules = self.queues[&contact.queue].rules.overflow.clone();
             let to = rules
                 .iter()
                 .filter(|rule| rule.when == Trigger::Unstaffed)
@@ -175,14 +180,17 @@ impl Judge {
         moved.entered = now;
         moved.placed = None;
         moved.preferred = None;
+        moved.also.clear();
+        moved.via = None;
         follow_row(&mut moved, &queue, now);
         moved.serving = self.assign(&moved);
         moved.widen_at = widen(&moved, &queue, now);
+        self.join(&mut moved);
         moved.came_as = self.comes_as(*to);
         self.contacts.insert(moved.id, moved);
         self.sums(contact.queue).overflowed_out += 1;
         self.sums(*to).overflowed_in += 1;
-        self.forget_if_empty(contact.queue);
+        self.forget_left(contact);
     }
 
     /// A queue is taken out: who waits there goes.
@@ -196,11 +204,15 @@ impl Judge {
         if let Some(row) = self.queues.get_mut(&id) {
             row.retiring = Some(Retirement { to: to.clone(), progress: Progress::Cleared });
         }
-        let waiting = self.contacts.values().filter(|c| c.queue == id && c.is_waiting());
+        let waiting = self.contacts.values().filter(|c| c.waits_in(id) && c.is_waiting());
         let waiting: Vec<ContactId> = waiting.map(|c| c.id).collect();
         for contact in waiting {
             let contact = self.contacts[&contact].clone();
-            self.overflow(&contact, &to);
+            if contact.queue == id {
+                self.overflow(&contact, &to);
+            } else {
+                self.change(contact.id, |_, _| ());
+            }
         }
         self.copy_configuration(state);
     }
@@ -208,7 +220,7 @@ impl Judge {
     /// The last contact of a queue that was taken out is gone.
     pub(super) fn forget_if_empty(&mut self, queue: QueueId) {
         let retired = self.queues.get(&queue).is_some_and(|row| row.retiring.is_some());
-        if retired && self.contacts.values().all(|contact| contact.queue != queue) {
+        if retired && self.contacts.values().all(|contact| !contact.waits_in(queue)) {
             self.queues.remove(&queue);
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{
     Judge,
-    choice::{order, qualified},
+    also::seen_by_all,
+    choice::{follow_row, order, qualified},
 };
 use crate::{
     command::{DeclineCause, OfferEnd, Readiness},
@@ -19,7 +20,8 @@ use crate::{
 impl Judge {
     /// What an agent does who did not take an offer.
     pub(super) fn after_decline(&self, offer: OfferNumber, cause: DeclineCause) -> WorkState {
-        let queue = self.offers.get(&offer).map(|(contact, ..)| self.contacts[contact].queue);
+        let queue =
+            self.offers.get(&offer).map(|(contact, ..)| self.contacts[contact].offered_in());
         let pauses = queue.map(|queue| self.queues[&queue].rules.after_decline).unwrap_or_default();
         let pause = match cause {
             DeclineCause::NotAnswered => pauses.not_answered.0,
@@ -39,20 +41,22 @@ impl Judge {
     pub(super) fn place(&mut self, id: ContactId, before: Option<ContactId>) {
         let queue = self.contacts[&id].queue;
         let stands = |c: &&Contact| {
-            let in_line = c.state == ContactState::Queued
-                || c.state == ContactState::Unconfirmed && c.hold_until.is_some();
-            c.queue == queue && in_line
+            c.state == ContactState::Queued
+                || c.state == ContactState::Unconfirmed && c.hold_until.is_some()
         };
         let next = match before {
-            Some(other) => Some(&self.contacts[&other]),
-            None => self.contacts.values().filter(stands).min_by_key(|c| order(c)),
+            Some(other) => Some(self.contacts[&other].clone()),
+            None => {
+                let seen = self.contacts.values().filter(stands).flat_map(seen_by_all);
+                seen.filter(|c| c.queue == queue).min_by_key(order)
+            }
         };
         if let Some(next) = next.filter(|next| next.id != id) {
             let place = next.effective_arrival_ms - 1;
-            if let Some(row) = self.contacts.get_mut(&id) {
+            self.change(id, |row, _| {
                 row.placed = Some(place);
                 row.effective_arrival_ms = place;
-            }
+            });
         }
     }
 
@@ -147,6 +151,20 @@ impl Judge {
         contact.state = ContactState::Connected { agent, offer: number, since: now };
         contact.widen_at = None;
         contact.ringing.clear();
+        let (from, to) = (contact.queue, contact.offered_in());
+        let left = contact.clone();
+        contact.also.clear();
+        contact.via = None;
+        if from != to {
+            contact.visited.push(from);
+            contact.queue = to;
+            contact.entered = now;
+            contact.placed = None;
+            follow_row(contact, &self.queues[&to], now);
+            self.sums(from).overflowed_out += 1;
+            self.sums(to).overflowed_in += 1;
+        }
+        self.forget_left(&left);
         let contact = self.contacts[&id].clone();
         self.offers.remove(&number);
         self.enter(agent, WorkState::Busy(id));
@@ -195,7 +213,7 @@ impl Judge {
     ) {
         let Some((contact, agent, _)) = self.offers.remove(&number) else { return };
         if let OfferEnd::Declined(_) | OfferEnd::Expired = how {
-            let queue = self.contacts[&contact].queue;
+            let queue = self.contacts[&contact].offered_in();
             self.sums(queue).offers_failed += 1;
         }
         let at = self.now;
@@ -290,7 +308,7 @@ impl Judge {
         }
         self.contacts.remove(&id);
         self.seconds.remove(&id);
-        self.forget_if_empty(contact.queue);
+        self.forget_left(&contact);
         let lost = matches!(reason, EndReason::LegLost | EndReason::CallerGone);
         if lost && contact.is_waiting() && !contact.caller.is_withheld() {
             let expires = ClusterTime(self.now.0 + RESERVATION_MS);

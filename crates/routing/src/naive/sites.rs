@@ -45,7 +45,7 @@ impl Judge {
             let there = self.agents.values().filter(|agent| agent.site == site);
             let at_work = there.filter(|agent| agent.login != LoginState::LoggedOut);
             let waiting = self.contacts.values().filter(|other| {
-                other.queue == queue.id && other.is_waiting() && other.serving == site
+                other.waits_in(queue.id) && other.is_waiting() && other.serving == site
             });
             let agents: Vec<_> = at_work.collect();
             // Shares of a test fit a double exactly enough.
@@ -115,10 +115,10 @@ impl Judge {
         let candidates = self.candidates(contact);
         let waiting = |site: SiteId| {
             let there =
-                |c: &&Contact| c.queue == contact.queue && c.is_waiting() && c.serving == site;
+                |c: &&Contact| c.waits_in(contact.queue) && c.is_waiting() && c.serving == site;
             self.contacts.values().filter(there).count() as u128
         };
-        let in_line = |c: &&Contact| c.queue == contact.queue && c.is_waiting();
+        let in_line = |c: &&Contact| c.waits_in(contact.queue) && c.is_waiting();
         let all = self.contacts.values().filter(in_line).count() as u128;
         let weights: u128 = candidates.iter().map(|site| u128::from(site.weight)).sum();
         let share = |site: &Site| {

@@ -12,8 +12,8 @@ use tandem_routing::{
     name::{CallerNumber, Name},
     requirement::NamedRequirement,
     rules::{
-        AfterDecline, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules, Overflow,
-        OwnRequirement, Step, Target, Trigger, Urgency,
+        AfterDecline, Also, AtClose, Balance, Hours, LastAgentRule, Load, NamedQueueRules,
+        Overflow, OwnRequirement, Step, Target, Trigger, Urgency,
     },
     strategy::Strategy,
     time::{Millis, UtcMillis},
@@ -153,6 +153,7 @@ fn queue(tenant: TenantId, name: Name, line: &mut Line) -> Result<Command, Strin
         overflow: line
             .setting("overflow", |text| text.split(',').map(overflow).collect())?
             .unwrap_or_default(),
+        also: line.setting("also", |text| text.split(',').map(also).collect())?.unwrap_or_default(),
         hours: line.setting("hours", hours)?,
         balance: line.setting("balance", balance)?.unwrap_or_default(),
         answer_within: line.setting("answer-within", time)?.unwrap_or(Millis(20_000)),
@@ -172,6 +173,12 @@ fn overflow(text: &str) -> Result<Overflow<Name>, String> {
     };
     let to = if to == "away" { Target::Away } else { Target::Queue(parsed(to)?) };
     Ok(Overflow { when, to })
+}
+
+/// `20s>other`: from then on it waits there too.
+fn also(text: &str) -> Result<Also<Name>, String> {
+    let (after, queue) = text.split_once('>').ok_or("write a further queue as 20s>queue")?;
+    Ok(Also { after: time(after)?, queue: parsed(queue)? })
 }
 
 /// `wait:20`, `occupancy:10:5`: what is equal, hysteresis in percent, moves a minute.

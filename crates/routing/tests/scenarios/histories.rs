@@ -265,6 +265,13 @@ impl Author {
             rules.dedup();
             write!(line, " overflow='{}'", rules.join(",")).unwrap();
         }
+        if dice.chance(35) {
+            let others: Vec<&str> = QUEUES.iter().copied().filter(|name| *name != queue).collect();
+            let rules: Vec<String> = (0..1 + dice.below(2))
+                .map(|_| format!("{}s>{}", dice.below(8), dice.one(&others)))
+                .collect();
+            write!(line, " also='{}'", rules.join(",")).unwrap();
+        }
         if dice.chance(40) {
             let by = dice.one(&["wait", "occupancy"]);
             write!(line, " balance={by}:{}:{}", 20 * dice.below(5), dice.below(3)).unwrap();

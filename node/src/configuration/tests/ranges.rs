@@ -26,6 +26,7 @@ const RANGES: &[(&str, &str, u64, u64)] = &[
     ("[[queue]]\nname='sales'\nlast_agent={remembered_ms=1,patience_ms=", "}", 1, 3_600_000),
     ("[[queue]]\nname='sales'\nlast_agent={patience_ms=1,remembered_ms=", "}", 1, 31_622_400_000),
     ("[[queue]]\nname='sales'\nstep=[{requirement='x',after_ms=", "}]", 1, 86_400_000),
+    ("[[queue]]\nname='sales'\nalso=[{queue='support',after_ms=", "}]", 0, 86_400_000),
     ("[[queue]]\nname='sales'\noverflow=[{away=true,length=", "}]", 1, 100_000),
     ("[[queue]]\nname='sales'\noverflow=[{away=true,waited_ms=", "}]", 1, 86_400_000),
     ("[[queue]]\nname='sales'\noverflow=[{away=true,expected_wait_ms=", "}]", 1, 86_400_000),

@@ -10,8 +10,8 @@ use tandem_routing::{
     name::Name,
     requirement::{NamedRequirement, Requirement},
     rules::{
-        AfterDecline, Balance, LastAgentRule, Load, NamedQueueRules, Overflow, OwnRequirement,
-        Step, Target, Trigger, Urgency,
+        AfterDecline, Also, Balance, LastAgentRule, Load, NamedQueueRules, Overflow,
+        OwnRequirement, Step, Target, Trigger, Urgency,
     },
     state::State,
     strategy::Strategy as Asked,
@@ -100,6 +100,7 @@ prop_compose! {
         answer_within in ms(86_400_000),
         overflow in proptest::collection::vec(overflow(), 0..3),
         balance in (any::<bool>(), 0..=1_000u16, any::<u32>()),
+        also in proptest::collection::vec((one_of(QUEUES), 0..86_400_000u64), 0..2),
     ) -> NamedQueueRules {
         let own = |drop| if drop { OwnRequirement::Dropped } else { OwnRequirement::Kept };
         let step = |(after, (requirement, drop))| Step { after, requirement, own: own(drop) };
@@ -118,6 +119,7 @@ prop_compose! {
             last_agent: last_agent.map(|(patience, remembered)| LastAgentRule { patience, remembered }),
             answer_within,
             overflow,
+            also: also.into_iter().map(|(queue, after)| Also { after: Millis(after), queue }).collect(),
             // Calendars are no part of documents: one that is named must be there.
             hours: None,
             balance: Balance {
@@ -215,6 +217,7 @@ prop_compose! {
                 Target::Queue(to) => there.contains(to),
                 Target::Away => true,
             });
+            queue.rules.also.retain(|also| there.contains(&also.queue));
             let steps = queue.rules.steps.iter_mut().map(|step| &mut step.requirement);
             std::iter::once(&mut queue.spec.requirement)
                 .chain(steps)
