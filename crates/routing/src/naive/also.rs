@@ -8,18 +8,26 @@ use crate::{
     time::ClusterTime,
 };
 
-/// A contact as each of its queues sees it; as its own alone, while it waits for one agent.
+/// A contact as those queues see it through which it can be offered now: its own alone, while it waits for one
+/// agent.
 pub(super) fn seen_by_all(contact: &Contact) -> Vec<Contact> {
+    let mut seen = in_every_queue(contact);
+    if contact.preferred.is_some() {
+        seen.truncate(1);
+    }
+    seen
+}
+
+/// A contact as each of its queues sees it, its own first.
+pub(super) fn in_every_queue(contact: &Contact) -> Vec<Contact> {
     let mut seen = vec![contact.clone()];
-    if contact.preferred.is_none() {
-        for entry in &contact.also {
-            let mut other = contact.clone();
-            other.queue = entry.queue;
-            other.requirement = entry.requirement.clone();
-            other.stage = entry.stage;
-            other.effective_arrival_ms = entry.effective_arrival_ms;
-            seen.push(other);
-        }
+    for entry in &contact.also {
+        let mut other = contact.clone();
+        other.queue = entry.queue;
+        other.requirement = entry.requirement.clone();
+        other.stage = entry.stage;
+        other.effective_arrival_ms = entry.effective_arrival_ms;
+        seen.push(other);
     }
     seen
 }

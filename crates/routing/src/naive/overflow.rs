@@ -2,7 +2,7 @@
 
 use super::{
     Judge,
-    also::seen_by_all,
+    also::in_every_queue,
     choice::{follow_row, qualified},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl Judge {
 
     fn is_staffed(&self, contact: &Contact) -> bool {
         let mut there = self.agents.values().filter(|a| a.login != LoginState::LoggedOut);
-        let seen = seen_by_all(contact);
+        let seen = in_every_queue(contact);
         there.any(|agent| seen.iter().any(|contact| qualified(contact, agent)))
     }
 
