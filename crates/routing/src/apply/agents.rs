@@ -179,6 +179,8 @@ impl State {
         self.update_agent(id, |row| row.device = device);
         events.push(Event::AgentChanged(id));
         self.match_agent(id, events);
+        // An offer that fills a site sets those free who were kept for it.
+        self.run_work(events);
     }
 
     pub(super) fn agent(&self, tenant: TenantId, name: &Name) -> Result<&Agent, Rejection> {
