@@ -338,7 +338,9 @@ impl Judge {
         self.sites = state.sites().iter().map(|row| (row.id, row.clone())).collect();
         let assigned: BTreeMap<QueueId, _> =
             self.queues.iter().map(|(id, row)| (*id, (row.assigned.clone(), row.moves))).collect();
-        self.queues = state.queues().iter().map(|row| (row.id, row.clone())).collect();
+        // One on its way out goes when the last contact has left it here, not when it has there.
+        self.queues.retain(|_, row| row.retiring.is_some());
+        self.queues.extend(state.queues().iter().map(|row| (row.id, row.clone())));
         for (id, row) in &mut self.queues {
             (row.assigned, row.moves) = assigned.get(id).cloned().unwrap_or_default();
         }
