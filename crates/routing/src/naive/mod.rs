@@ -339,7 +339,8 @@ impl Judge {
         let assigned: BTreeMap<QueueId, _> =
             self.queues.iter().map(|(id, row)| (*id, (row.assigned.clone(), row.moves))).collect();
         // One on its way out goes when the last contact has left it here, not when it has there.
-        self.queues.retain(|_, row| row.retiring.is_some());
+        let leaving = |id: QueueId| self.contacts.values().any(|contact| contact.waits_in(id));
+        self.queues.retain(|id, row| row.retiring.is_some() && leaving(*id));
         self.queues.extend(state.queues().iter().map(|row| (row.id, row.clone())));
         for (id, row) in &mut self.queues {
             (row.assigned, row.moves) = assigned.get(id).cloned().unwrap_or_default();
