@@ -309,10 +309,12 @@ impl Fatal {
         Self { cause, detail: detail.into() }
     }
 
-    /// Whether the disk had no space left (by the system's message).
+    /// Whether the disk had no space left, by the system's message or by that of RocksDB, whose watch over
+    /// the free space can be all that its log tells (`SstFileManagerImpl::ClearError`).
     pub fn is_disk_full(&self) -> bool {
         let text = self.detail.to_ascii_lowercase();
-        text.contains("no space left") || text.contains("os error 28")
+        let tells = |words: &&str| text.contains(words);
+        ["no space left", "os error 28", "less than required disk buffer"].iter().any(tells)
     }
 
     fn advice(&self) -> &'static str {
@@ -474,6 +476,27 @@ mod tests {
         ];
         for error in errors {
             assert!(error.split("; ").count() >= 3, "fewer than three parts: {error}");
+        }
+    }
+
+    // Goal: a full disk is told as one in whichever words it was found, and nothing else is.
+    #[test]
+    fn a_full_disk_is_known_by_each_of_its_messages() {
+        let table = [
+            (FatalCause::Write, "IO error: No space left on device: While appending to file", true),
+            (FatalCause::Sync, "No such device (os error 28)", true),
+            (
+                FatalCause::Background,
+                "1 failed flushes or compactions ([file/sst_file_manager_impl.cc:285] free space \
+                 [315392 bytes] is less than required disk buffer [786432 bytes])",
+                true,
+            ),
+            (FatalCause::Sync, "IO error: Input/output error", false),
+        ];
+        for (cause, detail, full) in table {
+            let fatal = Fatal::new(cause, detail);
+            assert_eq!(fatal.is_disk_full(), full, "{detail}");
+            assert_eq!(fatal.to_string().contains("free space on this disk"), full, "{fatal}");
         }
     }
 

@@ -390,8 +390,11 @@ fn check_background(db: &Db, warnings: &EngineWarnings) -> Result<(), Fatal> {
             if let Some(reason) = warnings.compaction_damage() {
                 return Err(db::background_damage(&reason));
             }
+            // What came of a full disk can push the line that names it out of the latest ones.
             let latest = warnings.latest();
-            let detail = format!("{count} failed flushes or compactions ({latest})");
+            let cause = warnings.find("No space left").filter(|line| !latest.contains(line));
+            let cause = cause.map(|line| format!("{line}; ")).unwrap_or_default();
+            let detail = format!("{count} failed flushes or compactions ({cause}{latest})");
             Err(Fatal::new(FatalCause::Background, detail))
         }
         _ => Ok(()),
