@@ -129,8 +129,10 @@ fn fix(consent: Consent) -> Result<(), Failure> {
     run::cargo(&["fmt", "--all"])
 }
 
-/// The workspace's folder.
+/// The workspace's folder: that of the cargo that runs this. The one that this was built in may be another,
+/// when several share a target folder.
 fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let built = env!("CARGO_MANIFEST_DIR");
+    let here = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| built.into(), PathBuf::from);
     here.parent().map(PathBuf::from).unwrap_or(here)
 }
