@@ -94,7 +94,7 @@ planted_faults! {
     LastAgentIsForgotten: Rules, "nobody remembers whom a caller talked with";
     UndoIsForgotten: Rules, "the last step of an undone plan is not taken back";
     WaitingDoNotMove: Rules, "changed weights do not move who waits";
-    OneQueueIsEnough: Rules, "a contact does not wait in the further queues of its own",
+    OneQueueIsEnough: Rules, "a contact does not wait in the further queues of its own";
     OverflowComesBack: Rules, "a contact overflows to a queue that it has left";
     OverflowLosesPlace: Rules, "a contact that overflows loses its time of arrival";
     OnlyOneIsRung: Rules, "a queue that rings all rings one";
